@@ -1,0 +1,50 @@
+"""Attributions of ReLU networks: fast, in little memory, and right where hooks are not.
+
+import reluxfast as rx
+result = rx.attribute(model, x, target=3, method="guided_backprop")
+"""
+
+from reluxfast.attribution import Attribution
+from reluxfast.errors import BackendUnavailable, InvalidInput, ReluxfastError, UnsupportedNode
+from reluxfast.explainer import Explainer, attribute
+from reluxfast.functions import (
+    deconvnet,
+    grad_cam,
+    gradient,
+    guided_backprop,
+    guided_grad_cam,
+    input_x_gradient,
+    integrated_gradients,
+    methods,
+    smooth_grad,
+)
+from reluxfast.info import Info, info
+from reluxfast.ops import backend
+from reluxfast.validate import Report, ReportRow, validate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Attribution",
+    "BackendUnavailable",
+    "Explainer",
+    "Info",
+    "InvalidInput",
+    "ReluxfastError",
+    "Report",
+    "ReportRow",
+    "UnsupportedNode",
+    "attribute",
+    "backend",
+    "deconvnet",
+    "grad_cam",
+    "gradient",
+    "guided_backprop",
+    "guided_grad_cam",
+    "info",
+    "input_x_gradient",
+    "integrated_gradients",
+    "methods",
+    "smooth_grad",
+    "validate",
+]

@@ -1,0 +1,54 @@
+"""The result of explaining some rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+Tensors = "torch.Tensor | tuple[torch.Tensor, ...]"
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What an attribution method returns.
+
+    Attributes:
+        values: Tensor shaped like `x` (or a tuple of them for several inputs); (N, K, ...) for `target="all"`;
+            (N, 1, H, W) for Grad-CAM. Detached, in the dtype of `x`.
+        output: (N, ...) output of the model for `x`.
+        target: the target as given.
+        method: name of the method.
+        options: options as used, and facts about the run.
+        base_value: (N,) or (N, K), output at the baseline, where the method has one.
+        standard_error: like `values`, for sampling methods, else None.
+        n_evaluations: forward passes per row.
+        balance: where relevance went, for methods that conserve it, else None.
+        layers: values at layers that were asked for, else None.
+    """
+
+    values: Any
+    output: torch.Tensor
+    target: Any
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    base_value: torch.Tensor | None = None
+    standard_error: Any = None
+    n_evaluations: int = 1
+    balance: Any = None
+    layers: Mapping[str, torch.Tensor] | None = None
+
+    def numpy(self) -> np.ndarray | tuple[np.ndarray, ...]:
+        """`values` as numpy array(s) on the host."""
+        if isinstance(self.values, tuple):
+            return tuple(v.cpu().numpy() for v in self.values)
+        return self.values.cpu().numpy()
+
+    def plot(self, images: torch.Tensor | np.ndarray | None = None, **options: Any):
+        """Draws the attribution; see `reluxfast.plots.plot_attribution`. Returns (fig, axes)."""
+        from reluxfast.plots import plot_attribution  # drawing is not needed to explain
+
+        return plot_attribution(self, images, **options)

@@ -1,0 +1,129 @@
+"""A captured model that stays true to the model: weights are checked before every use, captures are kept weakly."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from reluxfast.errors import InvalidInput, ReluxfastError
+from reluxfast.graph import Graph, capture
+from reluxfast.graph.twin import unwrap
+from reluxfast.graph.weights import Weights, lookup_on, structure
+from reluxfast.relevance.engine import Engine
+
+PRECISIONS = ("float32", "float64")
+# Input shapes remembered per model by the one-call functions.
+_SHAPES_PER_MODEL = 8
+
+Model = nn.Module | torch.export.ExportedProgram
+
+
+class Captured:
+    """What is known of one model for inputs of one shape. Holds the model weakly.
+
+    Args:
+        model: module or exported program.
+        examples: tensors (N, ...) whose row shapes, dtypes and device are captured.
+        precision: "float32" (float64 where the input is float64) or "float64".
+        memory_budget: bytes, or None.
+    """
+
+    def __init__(
+        self, model: Model, examples: tuple[torch.Tensor, ...], precision: str, memory_budget: int | None = None
+    ):
+        if precision not in PRECISIONS:
+            raise InvalidInput("precision", f"must be one of {', '.join(PRECISIONS)}", repr(precision))
+        if memory_budget is not None and (not isinstance(memory_budget, int) or memory_budget <= 0):
+            raise InvalidInput("memory_budget", "must be a positive number of bytes or None", memory_budget)
+        self.examples = [(tuple(x.shape[1:]), x.dtype, x.device) for x in examples]
+        self.memory_budget = memory_budget
+        wide = precision == "float64" or any(x.dtype == torch.float64 for x in examples)
+        self.dtype = torch.float64 if wide else torch.float32
+        self._model = weakref.ref(model)
+        self._lookup = lookup_on(model)
+        self._lock = threading.RLock()
+        self._capture()
+
+    @property
+    def model(self) -> Model:
+        """The explained model.
+
+        Raises:
+            ReluxfastError: it no longer exists.
+        """
+        model = self._model()
+        if model is None:
+            raise ReluxfastError("the explained model no longer exists; keep a reference to it")
+        return model
+
+    def engine(self) -> Engine:
+        """The engine for the weights as they are now; captures or folds anew if the model has changed."""
+        with self._lock:
+            model = self.model
+            if isinstance(model, nn.Module) and (
+                structure(model) != self._structure or not self._engine.weights.fits(self._lookup)
+            ):
+                self._capture()
+            elif not self._engine.weights.unchanged(self._lookup):
+                self._engine = self._new_engine(self._engine.graph)
+            return self._engine
+
+    def refresh(self) -> None:
+        """Captures the model anew."""
+        with self._lock:
+            self._capture()
+
+    def twin_engine(self, dtype: torch.dtype) -> Engine:
+        """Another engine of the same graph and weights that computes in `dtype`."""
+        engine = self.engine()
+        weights = Weights(engine.graph, self._lookup, dtype)
+        return Engine(engine.graph, weights, engine.device, self.memory_budget)
+
+    def path_of(self, module: nn.Module) -> str | None:
+        """Dotted path of a module of the model, None if it is none of its modules."""
+        model = self.model
+        if not isinstance(model, nn.Module):
+            return None
+        return next((path for path, found in model.named_modules() if found is module), None)
+
+    def _capture(self) -> None:
+        model = self.model
+        self._structure = structure(model) if isinstance(model, nn.Module) else None
+        inputs = tuple(torch.zeros((2, *shape), dtype=dtype, device=device) for shape, dtype, device in self.examples)
+        graph = capture(model, inputs)
+        if len(graph.inputs) != len(inputs):
+            raise InvalidInput("x", f"must be {len(graph.inputs)} tensor(s), as the model takes", len(inputs))
+        self._engine = self._new_engine(graph)
+
+    def _new_engine(self, graph: Graph) -> Engine:
+        weights = Weights(graph, self._lookup, self.dtype)
+        return Engine(graph, weights, self.examples[0][2], self.memory_budget)
+
+
+_captures: weakref.WeakKeyDictionary[Model, OrderedDict] = weakref.WeakKeyDictionary()
+_captures_lock = threading.Lock()
+
+
+def captured(model: Model, examples: tuple[torch.Tensor, ...]) -> Captured:
+    """The capture of `model` for inputs shaped like `examples`; kept as long as the model lives."""
+    model = original(model)
+    key = tuple((tuple(x.shape[1:]), x.dtype, x.device) for x in examples)
+    with _captures_lock:
+        known = _captures.setdefault(model, OrderedDict())
+        found = known.get(key)
+    if found is None:
+        found = Captured(model, examples, "float32")
+        with _captures_lock:
+            found = known.setdefault(key, found)
+            while len(known) > _SHAPES_PER_MODEL:
+                known.popitem(last=False)
+    return found
+
+
+def original(model: Model) -> Model:
+    """The module that is explained when `model` is given (behind torch.compile, DataParallel)."""
+    return model if isinstance(model, torch.export.ExportedProgram) else unwrap(model)

@@ -1,0 +1,247 @@
+"""Explainer: a model captured once, explained as often as wanted."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from reluxfast import ops
+from reluxfast.attribution import Attribution
+from reluxfast.captured import Captured, Model, captured, original
+from reluxfast.errors import InvalidInput
+from reluxfast.methods import METHODS
+from reluxfast.methods.inputs import as_tuple, check_like, warn_not_finite
+from reluxfast.methods.run import Outcome, Run
+from reluxfast.methods.targets import flat_targets
+from reluxfast.relevance.walk import Tape
+
+
+class Explainer:
+    """A model and how it is explained. Safe to use from several threads; the model is never modified.
+
+    Args:
+        model: an nn.Module (explained as if in eval mode) or a torch.export.ExportedProgram.
+        example_inputs: Tensor (N, ...) or a tuple of Tensors; only row shapes, dtypes and device matter.
+        backend: "auto", "reference", "cpp", "triton" or "cuda".
+        precision: "float32": IEEE float32 (float64 where the inputs are float64; half types are computed in
+            float32); "float64": computes in float64.
+        memory_budget: bytes; batches are split so that the estimated peak stays below it. None: no limit.
+
+    Raises:
+        UnsupportedNode: the model has a part that cannot be explained rightly.
+        InvalidInput: an argument breaks a rule.
+        BackendUnavailable: the backend is not there.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        example_inputs: torch.Tensor | tuple[torch.Tensor, ...],
+        backend: str = "auto",
+        precision: str = "float32",
+        memory_budget: int | None = None,
+    ):
+        if not isinstance(model, (nn.Module, torch.export.ExportedProgram)):
+            raise InvalidInput(
+                "model",
+                "must be an nn.Module or an exported program",
+                type(model).__name__,
+                "Wrap a function in a Module",
+            )
+        self.model = original(model)
+        self.backend = backend
+        with self._backend():
+            pass  # an unknown or missing backend is an error here, not at the first call
+        self._captured = Captured(self.model, as_tuple(example_inputs, "example_inputs"), precision, memory_budget)
+
+    def attribute(
+        self,
+        x: torch.Tensor | tuple[torch.Tensor, ...],
+        target: Any = None,
+        method: str = "gradient",
+        **options: Any,
+    ) -> Attribution:
+        """Explains the outputs of `x`.
+
+        Args:
+            x: Tensor (N, ...) or a tuple of Tensors, shaped like the example but for N.
+            target: None (one output per row), int, integer Tensor (N,), list of N ints, tuple index, list of N
+                tuples, or "all" (every class from one forward pass, values (N, K, ...)).
+            method: one of `reluxfast.methods()`.
+            **options: of the method.
+
+        Raises:
+            InvalidInput, UnsupportedNode, BackendUnavailable.
+        """
+        with self._backend():
+            return attribute_captured(self._captured, x, target, method, options)
+
+    def tape(self, x: torch.Tensor | tuple[torch.Tensor, ...], rule: str = "gradient") -> Tape:
+        """The forward pass alone: what it keeps for a reverse walk under `rule`; `.nbytes` counts it."""
+        with self._backend():
+            engine = self._captured.engine()
+            return engine.tape(_prepare(self._captured, x)[1], rule, _native())
+
+    def bare_calls(self, x: torch.Tensor | tuple[torch.Tensor, ...]) -> list[Callable[[], torch.Tensor]]:
+        """The convolution and matrix calls of forward and reverse for `x`, in walk order, on made-up data.
+
+        What a walk cannot go below: everything else it does is overhead.
+        """
+        from reluxfast.relevance.floor import bare_calls  # only benchmarks ask
+
+        with self._backend():
+            engine = self._captured.engine()
+            return bare_calls(engine, _prepare(self._captured, x)[1], _native())
+
+    def refresh(self) -> None:
+        """Captures the model anew; needed only after changes that leave no trace.
+
+        Replaced or updated parameters, buffers, modules and attributes are noticed by themselves. Single elements of
+        large tensors (above 16384 elements) changed through `.data` or numpy are not.
+        """
+        self._captured.refresh()
+
+    def _backend(self):
+        return ops.backend(self.backend) if self.backend != "auto" else nullcontext()
+
+
+def attribute(
+    model: Model | Explainer,
+    x: torch.Tensor | tuple[torch.Tensor, ...],
+    target: Any = None,
+    method: str = "gradient",
+    **options: Any,
+) -> Attribution:
+    """`Explainer(model, x).attribute(x, target, method, **options)` in one call; captures live as long as the model.
+
+    Args:
+        model: nn.Module, exported program or Explainer.
+        x, target, method, options: see `Explainer.attribute`.
+    """
+    if isinstance(model, Explainer):
+        return model.attribute(x, target, method, **options)
+    if not isinstance(model, (nn.Module, torch.export.ExportedProgram)):
+        raise InvalidInput("model", "must be an nn.Module, an exported program or an Explainer", type(model).__name__)
+    return attribute_captured(captured(model, as_tuple(x)), x, target, method, options)
+
+
+def attribute_captured(known: Captured, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:
+    """Explains `x` with a captured model."""
+    function = METHODS.get(method)
+    if function is None:
+        raise InvalidInput("method", f"must be one of {', '.join(METHODS)}", repr(method))
+    _check_options(method, function, options)
+    given, inputs = _prepare(known, x)
+    engine = known.engine()
+    shape = engine.graph.nodes[engine.graph.output].shape
+    rows = given[0].shape[0]
+    flat = flat_targets(target, shape, rows)
+    if rows == 0:
+        return _empty(known, given, x, target, method, options, shape)
+    warn_not_finite(given)
+    run = Run(engine, _native(), inputs, flat, known.path_of)
+    outcome = function(run, **options)
+    return _result(run, outcome, given, isinstance(x, tuple), target, method, options)
+
+
+def run_method(
+    known: Captured, engine: Any, inputs: list[torch.Tensor], target: Any, method: str, options: dict
+) -> Outcome:
+    """A method on another engine of the same model, values left in that engine's dtype."""
+    flat = flat_targets(target, engine.graph.nodes[engine.graph.output].shape, inputs[0].shape[0])
+    return METHODS[method](Run(engine, _native(), inputs, flat, known.path_of), **options)
+
+
+def _prepare(known: Captured, x: Any) -> tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]:
+    given = as_tuple(x)
+    check_like(given, known.examples)
+    inputs = []
+    for item in given:
+        item = item.detach()
+        # Inference tensors cannot take part in the exact VJPs of nodes without a rule.
+        inputs.append(item.to(known.dtype).clone() if item.is_inference() else item.to(known.dtype))
+    return given, inputs
+
+
+def _native() -> bool:
+    return ops.active_backend() != "reference"
+
+
+def _check_options(method: str, function: Callable, options: dict[str, Any]) -> None:
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    names = [p.name for p in parameters]
+    for name in options:
+        if name not in names:
+            listed = ", ".join(names) if names else "none"
+            raise InvalidInput("options", f"of {method} are: {listed}", repr(name))
+    missing = [p.name for p in parameters if p.default is p.empty and p.name not in options]
+    if missing:
+        raise InvalidInput("options", f"of {method} must include {', '.join(missing)}", sorted(options))
+
+
+def _result(
+    run: Run, outcome: Outcome, given: tuple[torch.Tensor, ...], many: bool, target: Any, method: str, options: dict
+) -> Attribution:
+    finite = run.selected(outcome.output).isfinite()
+    if not bool(finite.all()):
+        count = int((~finite).sum())
+        warnings.warn(
+            f"{count} explained output(s) are NaN or infinite; their attributions are NaN", UserWarning, stacklevel=5
+        )
+
+    def finish(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        if not bool(finite.all()):
+            bad = ~finite.view(*finite.shape, *[1] * (value.dim() - finite.dim()))
+            value = value.masked_fill(bad, float("nan"))
+        value = value.detach().to(like.dtype)
+        if value.shape == like.shape and like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
+            return value.contiguous(memory_format=torch.channels_last)
+        return value.contiguous()
+
+    def packed(values: list[torch.Tensor] | None) -> Any:
+        if values is None:
+            return None
+        if outcome.single:
+            return finish(values[0], given[0])
+        done = tuple(finish(v, g) for v, g in zip(values, given, strict=True))
+        return done if many else done[0]
+
+    used = {p.name: p.default for p in list(inspect.signature(METHODS[method]).parameters.values())[1:]}
+    return Attribution(
+        values=packed(outcome.values),
+        output=outcome.output.to(given[0].dtype).contiguous(),
+        target=target,
+        method=method,
+        options={**used, **options, **outcome.facts},
+        base_value=outcome.base_value,
+        standard_error=packed(outcome.standard_error),
+        n_evaluations=outcome.n_evaluations,
+    )
+
+
+def _empty(
+    known: Captured, given: tuple[torch.Tensor, ...], x: Any, target: Any, method: str, options: dict, shape: tuple
+) -> Attribution:
+    """An empty batch has an empty result, shaped like that of one row."""
+    one = tuple(torch.zeros((1, *g.shape[1:]), dtype=g.dtype, device=g.device) for g in given)
+    first = [0] if isinstance(target, list) else target
+    if isinstance(target, list) or isinstance(target, torch.Tensor):
+        first = 0 if len(shape) == 2 else (0,) * (len(shape) - 1)
+    row = attribute_captured(known, one if isinstance(x, tuple) else one[0], first, method, options)
+    cut = lambda v: tuple(i[:0] for i in v) if isinstance(v, tuple) else v[:0]  # noqa: E731
+    return Attribution(
+        values=cut(row.values),
+        output=row.output[:0],
+        target=target,
+        method=method,
+        options=row.options,
+        base_value=None if row.base_value is None else row.base_value[:0],
+        standard_error=None if row.standard_error is None else cut(row.standard_error),
+        n_evaluations=row.n_evaluations,
+    )

@@ -1,0 +1,116 @@
+"""What a graph must not do: mix rows, change the batch, return anything but one tensor, draw random numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reluxfast.errors import UnsupportedNode
+from reluxfast.graph.node import Graph, Node, Ref
+
+_RANDOM = (
+    "bernoulli",
+    "rand",
+    "rand_like",
+    "randn",
+    "randn_like",
+    "randint",
+    "normal",
+    "multinomial",
+    "rrelu",
+    "uniform",
+)
+_DROPOUT = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout")
+# Operations that combine the entries along the dimensions they are given.
+_ALONG = (
+    "mean sum prod amax amin max min std var std_mean var_mean norm linalg_vector_norm logsumexp softmax _softmax "
+    "log_softmax _log_softmax cumsum cumprod cummax sort topk median flip roll argmax argmin"
+).split()
+
+
+def refuse(node: Node, reason: str, remedy: str = "") -> UnsupportedNode:
+    """The error for a node that is refused for every method."""
+    return UnsupportedNode(node.op, reason, node.module_path, node.source, remedy=remedy)
+
+
+def check_node(node: Node) -> None:
+    """Refuses operations that no attribution method can stand for."""
+    short = node.op.rpartition(".")[2]
+    if short in _DROPOUT and _argument(node, "train", default=True):
+        raise refuse(
+            node, "dropout is active although the model is explained in eval mode", "Pass training=self.training"
+        )
+    if short in _RANDOM:
+        raise refuse(node, "the model draws random numbers", "Draw them outside and pass them as an input")
+    if short == "batch_norm" and _argument(node, "training", default=False):
+        raise refuse(
+            node,
+            "batch norm without running statistics mixes the rows of a batch",
+            "Use track_running_stats=True and calibrate the statistics",
+        )
+    if short in ("wrap_with_set_grad_enabled", "wrap_with_autocast", "cond", "map", "while_loop", "scan"):
+        raise refuse(
+            node,
+            "a torch.no_grad, autocast or control-flow block hides how the output depends on the input",
+            "Take the block out of the forward pass",
+        )
+
+
+def check_output(node: Node | None) -> None:
+    """The output must be one floating-point tensor."""
+    if node is None or node.shape is None:
+        raise UnsupportedNode("output", "the model does not return a tensor", remedy="Return the tensor to explain")
+    if node.dtype is None or not node.dtype.is_floating_point:
+        raise refuse(node, f"the output has dtype {node.dtype}, which has no gradient", "Return the logits")
+
+
+def check_batch(graph: Graph) -> None:
+    """Every row of the output must belong to one row of the input."""
+    for node in graph:
+        if node.shape is None or not node.inputs:
+            continue
+        source = next((graph.nodes[n] for n in node.inputs if graph.nodes[n].batch_dim is not None), None)
+        if source is None:
+            continue
+        mixes = _dims(node) & {source.batch_dim, source.batch_dim - len(source.shape or ())}
+        whole = node.op.rpartition(".")[2] in _ALONG and not _dims(node) and not node.shape
+        if (mixes and node.op.rpartition(".")[2] in _ALONG) or whole:
+            raise refuse(
+                node,
+                "the operation mixes the rows of the batch, so a row has no attribution of its own",
+                "Reduce over the other dimensions, or give the whole set as one row",
+            )
+    output = graph.nodes[graph.output]
+    if output.batch_dim == 0:
+        return
+    for node in graph:
+        if node.shape and node.inputs and None in node.shape and node.batch_dim is None:
+            raise refuse(
+                node,
+                f"the batch changes its size here: rows of shape {tuple(graph.nodes[node.inputs[0]].shape[1:])} become "
+                f"a tensor of shape {tuple('N*k' if s is None else s for s in node.shape)}, so an input row does not "
+                "give one output row",
+                "Flatten with x.flatten(1), and check the image size the model was built for",
+            )
+    raise refuse(output, f"the output of shape {output.shape} has no batch dimension in front")
+
+
+def _argument(node: Node, name: str, default: Any) -> Any:
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return default
+    for i, argument in enumerate(schema.arguments):
+        if argument.name == name:
+            if i < len(node.args):
+                return node.args[i]
+            return node.kwargs.get(name, argument.default_value)
+    return default
+
+
+def _dims(node: Node) -> set[int]:
+    """Dimensions that an operation is given to work along."""
+    for name in ("dim", "dims"):
+        value = _argument(node, name, None)
+        if value is None or isinstance(value, Ref):
+            continue
+        return {v for v in value if isinstance(v, int)} if isinstance(value, (list, tuple)) else {int(value)}
+    return set()

@@ -1,0 +1,121 @@
+"""Runs `torch.export` on a model's twin with a dynamic batch, and says plainly why it could not."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import re
+import threading
+import traceback
+
+import torch
+from torch import nn
+
+from reluxfast.errors import ReluxfastError, UnsupportedNode
+
+_lock = threading.Lock()  # torch.export keeps process-wide tracing state
+_torch_folder = os.path.dirname(torch.__file__)
+
+
+def export_program(twin: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+    """Exports `twin` for inputs shaped like `inputs`, whose dimension 0 becomes dynamic.
+
+    Args:
+        twin: an eval-mode twin (see `twin.eval_twin`).
+        inputs: tensors (N, ...), N of any size; only row shapes, dtypes and devices matter.
+
+    Raises:
+        UnsupportedNode: value-dependent control flow, a batch fixed or changed inside, anything export refuses.
+    """
+    batch = torch.export.Dim("batch", min=1)
+    rows = tuple(_two_rows(x) for x in inputs)
+    specs = tuple({0: batch} for _ in rows)
+    with _lock, torch.enable_grad():
+        try:
+            return torch.export.export(
+                twin, rows, dynamic_shapes=(specs,) if _is_variadic(twin) else specs, strict=False
+            )
+        except ReluxfastError:
+            raise
+        except Exception as error:
+            raise _refusal(error, twin, rows) from error
+
+
+def functionalised(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The same program without in-place operations, by PyTorch's own (slow) pass."""
+    with _lock:
+        return program.run_decompositions({})
+
+
+def _two_rows(x: torch.Tensor) -> torch.Tensor:
+    # A batch of one would be specialised; the values do not matter to tracing.
+    return torch.zeros((2, *x.shape[1:]), dtype=x.dtype, device=x.device)
+
+
+def _is_variadic(twin: nn.Module) -> bool:
+    code = getattr(type(twin).forward, "__code__", None)
+    return code is not None and code.co_argcount == 1 and bool(code.co_flags & 0x04)
+
+
+def _refusal(error: Exception, twin: nn.Module, rows: tuple[torch.Tensor, ...]) -> UnsupportedNode:
+    source, module_path = _users_frame(error, twin)
+    text = str(error)
+    shapes = ", ".join(str(("N", *x.shape[1:])) for x in rows)
+    kind = type(error).__name__
+    if "DataDependent" in kind or "data-dependent" in text or "DynamicOutputShape" in kind:
+        return UnsupportedNode(
+            "control flow",
+            "a branch, a Python number or an output shape depends on the values of a tensor",
+            module_path,
+            source,
+            remedy="Explain the branch that is taken as a model of its own, or use torch.where",
+        )
+    if (
+        "Constraints violated" in text
+        or "ConstraintViolation" in kind
+        or "specialized" in text
+        or "Guard failed" in text
+    ):
+        return UnsupportedNode(
+            "batch",
+            "the batch size is fixed or changed inside the model, so rows cannot be explained one by one",
+            module_path,
+            source,
+            remedy="Take the batch from x.shape[0]; flatten with x.flatten(1), not x.view(-1, K)",
+        )
+    if re.search(r"shape '.*' is invalid for input|Could not guard|unbacked|Cannot view|divisible", text):
+        return UnsupportedNode(
+            "view",
+            f"a reshape does not fit inputs of shape {shapes} ({text.splitlines()[0]})",
+            module_path,
+            source,
+            remedy="Flatten with x.flatten(1) and check the image size the model was built for",
+        )
+    first = text.strip().splitlines()[0] if text.strip() else kind
+    return UnsupportedNode(
+        "torch.export", f"the model cannot be captured for inputs of shape {shapes}: {first}", module_path, source
+    )
+
+
+def _users_frame(error: BaseException, twin: nn.Module) -> tuple[str, str]:
+    """Source line of the innermost frame outside torch, and the path of the module it ran in."""
+    paths = {id(module): name for name, module in twin.named_modules()}
+    source, module_path = "", ""
+    seen: set[int] = set()
+    chain: BaseException | None = error
+    while chain is not None and id(chain) not in seen:
+        seen.add(id(chain))
+        inside = False
+        for frame, line in traceback.walk_tb(chain.__traceback__):
+            owner = paths.get(id(frame.f_locals.get("self")))
+            if owner is not None:
+                module_path = owner
+            name = frame.f_code.co_filename
+            inside = inside or owner is not None
+            if inside and not name.startswith(_torch_folder) and name != __file__:
+                text = linecache.getline(name, line).strip()
+                source = f"{name}:{line}: {text}" if text else f"{name}:{line}"
+        if source:
+            break
+        chain = chain.__cause__ or chain.__context__
+    return source, module_path

@@ -1,0 +1,58 @@
+"""A structural twin of the user's model: the same parameters, modules of its own, everything in eval mode.
+
+Exporting swaps fake tensors into the modules it traces, so the model itself is never handed to it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from reluxfast.errors import InvalidInput, UnsupportedNode
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The module behind `torch.compile`, `DataParallel` and the like; refuses what has no Python modules to look at."""
+    if not isinstance(model, nn.Module):
+        raise InvalidInput("model", "must be a torch.nn.Module", type(model).__name__, "Wrap a function in a Module")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnsupportedNode(
+            "torch.jit.ScriptModule",
+            "TorchScript hides the operations that have to be explained",
+            remedy="Pass the original nn.Module or a torch.export program",
+        )
+    if isinstance(getattr(model, "_orig_mod", None), nn.Module):
+        return unwrap(model._orig_mod)
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return unwrap(model.module)
+    return model
+
+
+def eval_twin(model: nn.Module) -> nn.Module:
+    """Copy of `model` that shares every tensor, with all training flags off. The model is only read."""
+    memo = {id(tensor): tensor for tensor in _tensors(model)}
+    try:
+        twin = copy.deepcopy(model, memo)
+    except Exception as error:
+        raise UnsupportedNode(
+            type(model).__name__,
+            f"the module cannot be copied ({type(error).__name__}: {error})",
+            remedy="Make its attributes copyable (copy.deepcopy must work)",
+        ) from error
+    for module in twin.modules():
+        module.training = False
+    return twin
+
+
+def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:
+    for module in model.modules():
+        yield from (p for p in module._parameters.values() if p is not None)
+        yield from (b for b in module._buffers.values() if b is not None)
+        for value in list(vars(module).values()):
+            items = (
+                value if isinstance(value, (list, tuple)) else value.values() if isinstance(value, dict) else (value,)
+            )
+            yield from (item for item in items if isinstance(item, torch.Tensor))

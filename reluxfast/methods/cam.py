@@ -1,0 +1,99 @@
+"""Grad-CAM and Guided Grad-CAM: the walk stops at the layer."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from reluxfast.errors import InvalidInput
+from reluxfast.methods.run import Outcome, Run
+
+_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def grad_cam(
+    run: Run, layer: str | nn.Module, relu: bool = True, upsample: bool = True, normalize: bool = False
+) -> Outcome:
+    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391): relu(Σ_c w_c A_c), w_c the spatial mean of ∂f/∂A_c.
+
+    Args:
+        layer: module, or its path, whose output (N, C, *S') is A; "path#2" is the second call of a reused module.
+        relu: keep positive evidence only.
+        upsample: (bi)linear interpolation to the spatial size of the input; False leaves (N, 1, *S').
+        normalize: divide each map by its maximum, if that is positive.
+
+    Returns:
+        values (N, 1, *S), (N, K, 1, *S) for every class; on the model's device, not scaled.
+    """
+    cam, output = _cam(run, layer, relu)
+    if upsample:
+        cam = _upsampled(cam, _spatial(run, cam.dim() - (2 if run.flat is not None else 3)))
+    if normalize:
+        peak = cam.amax(tuple(range(cam.dim() - _ndim(run, cam), cam.dim())), keepdim=True)
+        cam = torch.where(peak > 0, cam / peak, cam)
+    return Outcome([cam], output, single=True)
+
+
+def guided_grad_cam(run: Run, layer: str | nn.Module) -> Outcome:
+    """Guided backpropagation times the upsampled Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391).
+
+    Args:
+        layer: as for `grad_cam`.
+
+    Returns:
+        values shaped like the input.
+    """
+    cam, _ = _cam(run, layer, relu=True)
+    spatial = cam.dim() - (2 if run.flat is not None else 3)
+    walked = run.walk("guided_backprop")
+    values = []
+    for g, x in zip(run.input_signals(walked), run.inputs, strict=True):
+        if x.dim() - 2 != spatial:
+            raise InvalidInput("x", f"must have {spatial} spatial dimensions, as the layer has", tuple(x.shape))
+        values.append(g * _upsampled(cam, x.shape[2:]))
+    return Outcome(values, walked.output)
+
+
+def _cam(run: Run, layer: str | nn.Module, relu: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Map (N, 1, *S'), (N, K, 1, *S') for every class, and the output."""
+    name = run.layer(layer)
+    shape = run.engine.graph.nodes[name].shape or ()
+    if len(shape) < 3:
+        raise InvalidInput("layer", "must return a map (N, C, *S)", f"{layer!r} with shape {('N', *shape[1:])}")
+    walked = run.walk("gradient", stops=frozenset([name]), progress="grad_cam")
+    activation = run.over_classes(walked.layers[name] if name in walked.layers else _input(run, name))
+    g = walked.signals[name]
+    spatial = tuple(range(g.dim() - len(shape) + 2, g.dim()))
+    channel = g.dim() - len(shape) + 1
+    cam = (g.mean(spatial, keepdim=True) * activation).sum(channel, keepdim=True)
+    # `relu` would lose NaN nowhere, `clamp` keeps it as well; rows that are not finite are dealt with by the caller.
+    return (cam.relu() if relu else cam), walked.output
+
+
+def _input(run: Run, name: str) -> torch.Tensor:
+    return run.inputs[run.engine.graph.inputs.index(name)]
+
+
+def _ndim(run: Run, cam: torch.Tensor) -> int:
+    return cam.dim() - (2 if run.flat is not None else 3)
+
+
+def _spatial(run: Run, count: int) -> tuple[int, ...]:
+    for x in run.inputs:
+        if x.dim() - 2 == count:
+            return tuple(x.shape[2:])
+    raise InvalidInput(
+        "upsample",
+        f"needs an input with {count} spatial dimensions, as the layer has",
+        [tuple(x.shape) for x in run.inputs],
+        "Use upsample=False",
+    )
+
+
+def _upsampled(cam: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    if tuple(cam.shape[-len(size) :]) == tuple(size):
+        return cam
+    flat = cam.reshape(-1, 1, *cam.shape[-len(size) :])
+    up = F.interpolate(flat, size=tuple(size), mode=_MODES[len(size)], align_corners=False)
+    return up.reshape(*cam.shape[: -len(size)], *size)

@@ -1,0 +1,190 @@
+"""Runs a plan over any number of rows: outer batches, chunks in cache, several classes per forward pass."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from tqdm.auto import tqdm
+
+from reluxfast.graph import Graph
+from reluxfast.graph.weights import Weights
+from reluxfast.relevance.maps import channels_last
+from reluxfast.relevance.plan import Plan, make_plan
+from reluxfast.relevance.schedule import CPU_CHUNK_BYTES, merged, outer_rows, parts, peak_row_bytes
+from reluxfast.relevance.walk import Tape, forward, reverse
+
+# (output rows, index of the first of them) -> seeds (times * rows, ...) and times, one pair per reverse walk
+Seeds = Callable[[torch.Tensor, int], Iterator[tuple[torch.Tensor, int]]]
+
+
+@dataclass
+class Walked:
+    """Result of forward and reverse passes over all rows.
+
+    Attributes:
+        output: (N, ...) output of the network.
+        signals: stop -> (N, ...), or (N, K, ...) for several walks per row; 0 where the output does not depend on it.
+        layers: values (N, ...) at the stops that are no inputs.
+    """
+
+    output: torch.Tensor
+    signals: dict[str, torch.Tensor]
+    layers: dict[str, torch.Tensor]
+
+
+@dataclass
+class Engine:
+    """A graph with one state of its weights, ready to run. Safe to use from several threads.
+
+    Attributes:
+        graph: the captured graph.
+        weights: its static values, in the dtype to compute in.
+        device: where it runs.
+        memory_budget: bytes that a run may use beyond weights and results, or None.
+        chunk_dtype: dtype by whose size rows are cut into chunks; default the engine's own.
+        on_tape: called with every tape between forward and reverse (to compare or impose gates).
+    """
+
+    graph: Graph
+    weights: Weights
+    device: torch.device
+    memory_budget: int | None = None
+    chunk_dtype: torch.dtype | None = None
+    on_tape: Callable[[Tape], None] | None = None
+    _plans: dict = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weights.dtype
+
+    def plan(self, native: bool, stops: frozenset[str] | None = None) -> Plan:
+        """The plan for these stops (default: the inputs), made once."""
+        key = (native, stops)
+        with self._lock:
+            if key not in self._plans:
+                with torch.no_grad():
+                    plan = make_plan(self.graph, self.weights, native, stops)
+                size_of = self.chunk_dtype or self.dtype
+                self._plans[key] = (plan, parts(plan, size_of), peak_row_bytes(plan, size_of))
+            return self._plans[key][0]
+
+    def batches(self, plan_key: tuple, rows: int) -> tuple[int, list]:
+        """Rows per outer batch, and the parts with their rows per chunk."""
+        _, fine, peak = self._plans[plan_key]
+        if self.graph.batch is not None:
+            return self.graph.batch, merged(fine, self.graph.batch, None)
+        outer = outer_rows(fine, peak, self.device, self.memory_budget) or max(rows, 1)
+        outer = max(1, min(outer, max(rows, 1)))
+        return outer, merged(fine, outer, CPU_CHUNK_BYTES if self.device.type == "cpu" else None)
+
+    def tape(self, inputs: Sequence[torch.Tensor], rule: str, native: bool) -> Tape:
+        """Forward pass over all rows at once (within one outer batch) and its tape."""
+        with numerics(self.device):
+            plan = self.plan(native)
+            _, sizes = self.batches((native, None), inputs[0].shape[0])
+            return forward(plan, sizes, self.prepared(inputs), rule)[2]
+
+    def outputs(self, inputs: Sequence[torch.Tensor], native: bool) -> torch.Tensor:
+        """Output (N, ...) of the network."""
+        return self.walk(inputs, None, "gradient", native).output
+
+    def walk(
+        self,
+        inputs: Sequence[torch.Tensor],
+        seeds: Seeds | None,
+        rule: str,
+        native: bool,
+        stops: frozenset[str] | None = None,
+        per_row: int | None = None,
+        progress: str | None = None,
+    ) -> Walked:
+        """Forward over all rows, and reverse walks from the seeds to the stops.
+
+        Args:
+            inputs: tensors (N, ...) in the engine's dtype, on its device.
+            seeds: see `Seeds`; None runs forward only.
+            rule: rule of the reverse walk.
+            native: whether compiled kernels may be used.
+            stops: where walks end; default the inputs.
+            per_row: number of walks per row if the seeds make several (class-major), else None.
+            progress: what to call the work in a progress bar (shown when it takes more than a second).
+        """
+        plan = self.plan(native, stops)
+        rows = inputs[0].shape[0]
+        outer, sizes = self.batches((native, stops), rows)
+        outputs, layers, signals = [], {}, {name: [] for name in plan.stops}
+        with (
+            numerics(self.device),
+            tqdm(
+                total=rows, desc=progress, unit="row", delay=1, leave=False, disable=progress is None or rows <= outer
+            ) as bar,
+        ):
+            for start in range(0, max(rows, 1), outer):
+                count = min(outer, rows - start)
+                chunk = self._rows(inputs, start, count, outer)
+                output, seen, tape = forward(plan, sizes, chunk, rule if seeds else None)
+                outputs.append(output[:count])
+                for name, value in seen.items():
+                    layers.setdefault(name, []).append(value[:count])
+                if seeds:
+                    if self.on_tape is not None:
+                        self.on_tape(tape)
+                    self._collect(tape, seeds, output, start, count, per_row, inputs, seen, signals)
+                bar.update(count)
+        return Walked(
+            torch.cat(outputs) if len(outputs) > 1 else outputs[0],
+            {n: torch.cat(v) if len(v) > 1 else v[0] for n, v in signals.items() if v},
+            {n: torch.cat(v) if len(v) > 1 else v[0] for n, v in layers.items()},
+        )
+
+    def _collect(self, tape, seeds, output, start, count, per_row, inputs, seen, signals) -> None:
+        pieces: dict[str, list[torch.Tensor]] = {name: [] for name in signals}
+        shapes = {**dict(zip(self.graph.inputs, inputs, strict=True)), **seen}
+        total = output.shape[0]
+        for seed, times in seeds(output, start):
+            found = reverse(tape, seed, times)
+            for name, kept in pieces.items():
+                g = found.get(name)
+                if g is None:
+                    g = output.new_zeros(times * total, *shapes[name].shape[1:])
+                kept.append(g.unflatten(0, (times, total))[:, :count] if per_row is not None else g[:count])
+        for name, kept in pieces.items():
+            if per_row is None:
+                signals[name].append(kept[0])
+            else:
+                by_class = torch.cat(kept) if len(kept) > 1 else kept[0]
+                signals[name].append(by_class.transpose(0, 1))
+
+    def prepared(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Inputs in the layout the steps want."""
+        return [channels_last(x) if x.dim() in (4, 5) else x for x in inputs]
+
+    def _rows(self, inputs: Sequence[torch.Tensor], start: int, count: int, outer: int) -> list[torch.Tensor]:
+        chunk = [x[start : start + count] for x in inputs]
+        if self.graph.batch is not None and count < outer:
+            # Exported for one batch size only: fill up with copies of the last row, drop their results.
+            chunk = [torch.cat([x, x[-1:].expand(outer - count, *x.shape[1:])]) for x in chunk]
+        return self.prepared(chunk)
+
+    def classes_per_walk(self, plan: Plan, rows: int, classes: int) -> int:
+        """How many classes share one reverse walk."""
+        if not plan.class_major:
+            return 1
+        largest = max((p.row_bytes for p in parts(plan, self.chunk_dtype or self.dtype)), default=1)
+        limit = CPU_CHUNK_BYTES if self.device.type == "cpu" else 16 * CPU_CHUNK_BYTES
+        if self.memory_budget is not None:
+            limit = min(limit, self.memory_budget // 4)
+        return max(1, min(classes, limit // max(largest * rows, 1)))
+
+
+@contextmanager
+def numerics(device: torch.device) -> Iterator[None]:
+    """No autograd, no autocast, IEEE float32; every flag is put back."""
+    tf32 = torch.backends.cudnn.flags(allow_tf32=False) if device.type == "cuda" else nullcontext()
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), tf32:
+        yield

@@ -1,0 +1,249 @@
+"""The engine against its float64 reference, method by method and layer by layer.
+
+Rounding can flip a ReLU whose pre-activation is almost 0, and then a piecewise constant gradient jumps. Such a flip is
+no error of the arithmetic and would hide one. So the reference, in float64, is given the gates that the engine found,
+and what is compared is everything else; how many gates differ from the reference's own is counted apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from reluxfast import ops
+from reluxfast.captured import Captured, Model, captured
+from reluxfast.errors import InvalidInput
+from reluxfast.explainer import Explainer, run_method
+from reluxfast.methods import METHODS
+from reluxfast.methods.inputs import as_tuple, check_like
+from reluxfast.methods.run import Run
+from reluxfast.methods.targets import flat_targets
+from reluxfast.relevance.engine import Engine
+from reluxfast.relevance.steps import GateStep, PoolStep
+from reluxfast.relevance.walk import Tape
+
+# Worst deviation relative to the largest element: float32 sums of a few thousand terms through tens of layers.
+TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12}
+_LAYERWISE = ("gradient", "guided_backprop", "deconvnet")
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One comparison.
+
+    Attributes:
+        method: attribution method, or "output" for the network's own output.
+        backend: backend that was compared with the float64 reference.
+        layer: module path for a layer's signal, "" for the final values.
+        worst_relative_error: largest absolute difference divided by the largest magnitude of the reference.
+        tolerance: what it may be.
+        flipped_gates: share of ReLU gates and pool winners that rounding decided otherwise than float64.
+    """
+
+    method: str
+    backend: str
+    layer: str
+    worst_relative_error: float
+    tolerance: float
+    flipped_gates: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the error is within tolerance (NaN is not)."""
+        return self.worst_relative_error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Report:
+    """All comparisons; `str(report)` is a table."""
+
+    rows: list[ReportRow]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every comparison is within tolerance."""
+        return all(row.ok for row in self.rows)
+
+    def __str__(self) -> str:
+        head = ("method", "backend", "layer", "worst rel. error", "tolerance", "flipped gates", "")
+        body = [
+            (
+                r.method,
+                r.backend,
+                r.layer or "(values)",
+                f"{r.worst_relative_error:.1e}",
+                f"{r.tolerance:.0e}",
+                f"{r.flipped_gates:.2e}",
+                "ok" if r.ok else "WRONG",
+            )
+            for r in self.rows
+        ]
+        widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
+        cells = ([cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in (head, *body))
+        lines = ["  ".join(line).rstrip() for line in cells]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def validate(
+    model: Model | Explainer,
+    x: torch.Tensor | tuple[torch.Tensor, ...],
+    methods: Sequence[str] | None = None,
+    rtol: float | None = None,
+    target: Any = None,
+    layer: str | None = None,
+) -> Report:
+    """Runs `model` through the engine on every available backend and through the float64 reference.
+
+    Args:
+        model: nn.Module, exported program or Explainer.
+        x: Tensor (N, ...) or tuple of Tensors.
+        methods: names; default all (Grad-CAM methods need a layer with a map and are left out if there is none).
+        rtol: tolerance; default 1e-5 for float32 and 1e-12 for float64.
+        target: as for `attribute`; None with several outputs per row explains the largest.
+        layer: for Grad-CAM; default the last module that returns a map (N, C, H, W).
+
+    Raises:
+        InvalidInput, UnsupportedNode: as `attribute`.
+    """
+    known = model._captured if isinstance(model, Explainer) else captured(model, as_tuple(x))
+    given = as_tuple(x)
+    check_like(given, known.examples)
+    chosen = list(METHODS) if methods is None else list(methods)
+    for name in chosen:
+        if name not in METHODS:
+            raise InvalidInput("methods", f"must be among {', '.join(METHODS)}", repr(name))
+    engine = known.engine()
+    layer = layer or _last_map(engine)
+    if layer is None and methods is None:
+        chosen = [name for name in chosen if not name.endswith("grad_cam")]
+    tolerance = TOLERANCES[known.dtype] if rtol is None else rtol
+    if target is None:
+        target = _largest(known, given)
+    rows: list[ReportRow] = []
+    backends = [name for name, reason in ops.available_backends().items() if reason is None]
+    work = [(backend, method) for backend in backends for method in chosen]
+    narrow, wide = known.twin_engine(known.dtype), known.twin_engine(torch.float64)
+    wide.chunk_dtype = known.dtype  # both cut the rows alike, so that tapes match piece by piece
+    for backend, method in tqdm(work, desc="validate", unit="method", delay=1, leave=False):
+        options = {"layer": layer} if method.endswith("grad_cam") else {}
+        rows += _compared(known, narrow, wide, given, target, method, options, backend, tolerance)
+    return Report(rows)
+
+
+def _largest(known: Captured, given: tuple[torch.Tensor, ...]) -> Any:
+    engine = known.engine()
+    output = engine.outputs([g.to(known.dtype) for g in given], ops.active_backend() != "reference")
+    if output.dim() == 1 or output[0].numel() == 1:
+        return None
+    if output.dim() == 2:
+        return output.argmax(1).tolist()
+    return [tuple(int(i) for i in torch.unravel_index(row.argmax(), row.shape)) for row in output]
+
+
+def _last_map(engine: Engine) -> str | None:
+    found = None
+    for node in engine.graph:
+        calls = {call for other in engine.graph for path, call in other.modules if path == node.module_path}
+        if node.shape is not None and len(node.shape) == 4 and node.inputs and node.kind == "conv" and len(calls) == 1:
+            found = node.module_path or found
+    return found
+
+
+def _compared(
+    known: Captured,
+    engine: Engine,
+    wide: Engine,
+    given: tuple,
+    target: Any,
+    method: str,
+    options: dict,
+    backend: str,
+    tolerance: float,
+) -> Iterator[ReportRow]:
+    gates = _Gates()
+    engine.on_tape = gates.record
+    wide.on_tape = gates.impose
+    narrow_inputs = [g.detach().to(known.dtype) for g in given]
+    wide_inputs = [x.double() for x in narrow_inputs]
+    with ops.backend(backend):
+        got = run_method(known, engine, narrow_inputs, target, method, options)
+        layers = _layer_signals(known, engine, narrow_inputs, target, method)
+    with ops.backend("reference"):
+        want = run_method(known, wide, wide_inputs, target, method, options)
+        wanted_layers = _layer_signals(known, wide, wide_inputs, target, method)
+    if method == "gradient":
+        yield ReportRow("output", backend, "", relative_error([got.output], [want.output]), tolerance, gates.share)
+    yield ReportRow(method, backend, "", relative_error(got.values, want.values), tolerance, gates.share)
+    for path, value in layers.items():
+        yield ReportRow(method, backend, path, relative_error([value], [wanted_layers[path]]), tolerance, gates.share)
+
+
+def _layer_signals(
+    known: Captured, engine: Engine, inputs: list[torch.Tensor], target: Any, method: str
+) -> dict[str, torch.Tensor]:
+    """Signal arriving at every ReLU's value, by a path that can be read."""
+    if method not in _LAYERWISE:
+        return {}
+    graph = engine.graph
+    needed = engine.plan(False).live
+    names = {n.name: n for n in graph if n.kind == "clamp" and n.name in needed}
+    flat = flat_targets(target, graph.nodes[graph.output].shape, inputs[0].shape[0])
+    run = Run(engine, ops.active_backend() != "reference", inputs, flat, known.path_of)
+    walked = run.walk(method, stops=frozenset(names) | frozenset(graph.inputs))
+    return {f"{node.module_path or 'root'}:{name}": walked.signals[name] for name, node in names.items()}
+
+
+def relative_error(got: Sequence[torch.Tensor], want: Sequence[torch.Tensor]) -> float:
+    """Largest absolute difference over the largest magnitude of `want`; 0 if both are all zero, inf if only one is."""
+    worst = 0.0
+    for a, b in zip(got, want, strict=True):
+        if not b.numel():
+            continue
+        scale = float(b.double().abs().max())
+        gap = float((a.double() - b.double()).abs().max())
+        if gap != gap or scale != scale:
+            return float("nan")
+        worst = max(worst, 0.0 if gap == 0 else gap / scale if scale > 0 else float("inf"))
+    return worst
+
+
+class _Gates:
+    """Gates found by one engine, given to another one in the same order."""
+
+    def __init__(self) -> None:
+        self.tapes: list[list[dict[str, tuple]]] = []
+        self.position = self.flipped = self.total = 0
+
+    @property
+    def share(self) -> float:
+        return self.flipped / self.total if self.total else 0.0
+
+    def record(self, tape: Tape) -> None:
+        self.tapes.append([dict(frame.saved) for frame in _frames(tape)])
+
+    def impose(self, tape: Tape) -> None:
+        recorded = self.tapes[self.position]
+        self.position += 1
+        gates = {s.name for part, _ in tape.parts for s in part.steps if isinstance(s, (GateStep, PoolStep))}
+        for frame, found in zip(_frames(tape), recorded, strict=True):
+            for name in gates & frame.saved.keys():
+                mine, theirs = frame.saved[name], found[name]
+                for a, b in zip(mine, theirs, strict=True):
+                    if isinstance(a, torch.Tensor) and a.dtype == torch.uint8 and a.numel():
+                        self.flipped += _bits(a ^ b)
+                        self.total += 8 * a.numel()
+                frame.saved[name] = theirs
+
+
+def _bits(x: torch.Tensor) -> int:
+    """Number of set bits of a uint8 tensor."""
+    return sum(int(((x >> i) & 1).sum()) for i in range(8))
+
+
+def _frames(tape: Tape) -> Iterator[Any]:
+    for _, frames in tape.parts:
+        yield from frames
