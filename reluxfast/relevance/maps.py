@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from reluxfast.relevance.few_channels import MOST_CHANNELS, BlockedGradient
+
 _FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 # Below this many weights a linear layer is bound by call overhead, not by reading its weights.
@@ -59,6 +61,8 @@ class ConvMap:
         ]
         unit = all(s == 1 for s in self.stride)
         self._as_forward = not transposed and unit and all(p >= 0 for p in self._flipped_padding)
+        few = self._packed and groups == 1 and weight.shape[1] <= MOST_CHANNELS and set(self.dilation) == {1}
+        self._blocked = BlockedGradient(self.weight, self.stride, self.padding) if few else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (N, Cin, *S) -> (N, Cout, *S')."""
@@ -81,6 +85,8 @@ class ConvMap:
         g = channels_last(g)
         if self.transposed:
             return _FORWARD[self.spatial](g, self.weight, None, self.stride, self.padding, self.dilation, self.groups)
+        if self._blocked is not None and g.numel():
+            return self._blocked(g, spatial)
         if self._as_forward:
             if self._backward_weight is None:
                 flipped = self._flipped()

@@ -15,10 +15,12 @@ from reluxfast.errors import InvalidInput
 from reluxfast.graph.node import Node, references
 from reluxfast.relevance.calls import AuxStep, CallStep
 from reluxfast.relevance.plan import Plan
-from reluxfast.relevance.steps import GateStep, PoolStep, Step
+from reluxfast.relevance.steps import ConvStep, GateStep, LinearStep, PoolStep, Step
 
 # Largest map of one chunk on a CPU: measured best where it fits the last-level cache share of two cores.
 CPU_CHUNK_BYTES = 16 << 20
+# Weights above this fall out of the cache between two chunks.
+HEAVY_WEIGHTS = 16 << 20
 # Largest map of one outer batch: bounds what is kept between parts.
 OUTER_BYTES = 256 << 20
 
@@ -31,12 +33,14 @@ class Part:
         steps: in execution order.
         source: the one value that comes in from the part before, None for the first part.
         row_bytes: bytes of one row of its largest value.
+        weight_bytes: bytes of the largest weight of one step.
         dies_after: step name -> values that nobody reads after it.
     """
 
     steps: list[Step]
     source: str | None
     row_bytes: int
+    weight_bytes: int
     dies_after: dict[str, list[str]]
 
     @property
@@ -92,26 +96,35 @@ def _part(plan: Plan, steps: list[Step], source: str | None, dtype: torch.dtype,
         last = last_read.get(name, -1) - start
         if last < len(steps) and name != steps[-1].name:
             dies.setdefault(steps[max(last, 0)].name, []).append(name)
-    return Part(steps, source, largest, dies)
+    weights = (s.map.weight for s in steps if isinstance(s, (ConvStep, LinearStep)))
+    heaviest = max((w.numel() * w.element_size() for w in weights), default=0)
+    return Part(steps, source, largest, heaviest, dies)
 
 
 def merged(fine: list[Part], rows: int, chunk_bytes: int | None) -> list[tuple[Part, int]]:
-    """Parts with the number of rows per chunk; neighbours that want the same number are joined."""
+    """Parts with the number of rows per chunk. Neighbours are joined, at the smaller of their sizes, unless one of
+    them holds weights that would have to be read from memory again for every chunk."""
     result: list[tuple[Part, int]] = []
     for part in fine:
         size = rows
         if chunk_bytes is not None and part.row_bytes:
             size = max(1, min(rows, chunk_bytes // part.row_bytes))
-        if result and result[-1][1] == size:
-            before = result[-1][0]
-            dies = {k: list(v) for k, v in before.dies_after.items()}
-            for key, names in part.dies_after.items():
-                dies.setdefault(key, []).extend(names)
-            joined = Part(before.steps + part.steps, before.source, max(before.row_bytes, part.row_bytes), dies)
-            result[-1] = (joined, size)
-        else:
-            result.append((part, size))
+        if result:
+            before, its_size = result[-1]
+            light = max(before.weight_bytes, part.weight_bytes) <= HEAVY_WEIGHTS
+            if its_size == size or light:
+                result[-1] = (_joined(before, part), min(size, its_size))
+                continue
+        result.append((part, size))
     return result
+
+
+def _joined(a: Part, b: Part) -> Part:
+    dies = {key: list(names) for key, names in a.dies_after.items()}
+    for key, names in b.dies_after.items():
+        dies.setdefault(key, []).extend(names)
+    # What connected the two is now an inner value, read last where `b` says.
+    return Part(a.steps + b.steps, a.source, max(a.row_bytes, b.row_bytes), max(a.weight_bytes, b.weight_bytes), dies)
 
 
 def outer_rows(fine: list[Part], peak: int, device: torch.device, memory_budget: int | None) -> int | None:
