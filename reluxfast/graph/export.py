@@ -30,15 +30,25 @@ def export_program(twin: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.e
     batch = torch.export.Dim("batch", min=1)
     rows = tuple(_two_rows(x) for x in inputs)
     specs = tuple({0: batch} for _ in rows)
-    with _lock, torch.enable_grad():
+    shapes = (specs,) if _is_variadic(twin) else specs
+    with _lock:
         try:
-            return torch.export.export(
-                twin, rows, dynamic_shapes=(specs,) if _is_variadic(twin) else specs, strict=False
-            )
+            return _exported(twin, rows, shapes, gradients=True)
         except ReluxfastError:
             raise
         except Exception as error:
+            if "is being modified inplace" not in str(error):
+                raise _refusal(error, twin, rows) from error
+        # Autograd forbids writing into one of several views; without it the same model is well defined.
+        try:
+            return _exported(twin, rows, shapes, gradients=False)
+        except Exception as error:
             raise _refusal(error, twin, rows) from error
+
+
+def _exported(twin: nn.Module, rows: tuple, shapes: tuple, gradients: bool) -> torch.export.ExportedProgram:
+    with torch.set_grad_enabled(gradients):
+        return torch.export.export(twin, rows, dynamic_shapes=shapes, strict=False)
 
 
 def functionalised(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:

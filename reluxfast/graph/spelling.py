@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from reluxfast.graph.node import BATCH, Node, Ref
 
 Nodes = dict[str, Node]
@@ -24,7 +26,7 @@ _LINEAR = set(
     "upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d _upsample_nearest_exact1d "
     "_upsample_nearest_exact2d _upsample_nearest_exact3d pixel_shuffle pixel_unshuffle channel_shuffle "
     "native_channel_shuffle neg negative im2col col2im cumsum diagonal tril triu to _to_copy type_as dropout "
-    "feature_dropout alpha_dropout feature_alpha_dropout add sub subtract rsub lift_fresh_copy lift_fresh".split()
+    "feature_dropout alpha_dropout feature_alpha_dropout slice_scatter select_scatter diagonal_scatter add sub subtract rsub lift_fresh_copy lift_fresh".split()
 )
 # Linear in the first operand as long as the other one depends on no input.
 _LINEAR_IN_FIRST = {"mul", "multiply", "div", "divide", "true_divide", "matmul", "mm", "bmm"}
@@ -47,6 +49,13 @@ def canonical(node: Node, nodes: Nodes, static: set[str]) -> Node:
             return found
     if short in _NO_GRADIENT:
         return replace(node, kind="aux_call", inputs=())
+    if short == "copy":  # the value form of `copy_`: the source in the destination's shape
+        destination, source = node.args[:2]
+        kept = tuple(n for n in node.inputs if n == _name(source))
+        kind = "linear_call" if kept else "aux_call"
+        return replace(
+            node, kind=kind, target=torch.ops.aten.expand_as.default, args=(source, destination), kwargs={}, inputs=kept
+        )
     if short in _LINEAR:
         return replace(node, kind="linear_call")
     others = [a for a in node.args if isinstance(a, Ref) and a is not BATCH and a.name not in node.inputs]
