@@ -93,8 +93,11 @@ class Captured:
     def _capture(self) -> None:
         model = self.model
         self._structure = structure(model) if isinstance(model, nn.Module) else None
-        inputs = tuple(torch.zeros((2, *shape), dtype=dtype, device=device) for shape, dtype, device in self.examples)
-        graph = capture(model, inputs)
+        with torch.inference_mode(False):
+            inputs = tuple(
+                torch.zeros((2, *shape), dtype=dtype, device=device) for shape, dtype, device in self.examples
+            )
+            graph = capture(model, inputs)
         if len(graph.inputs) != len(inputs):
             raise InvalidInput("x", f"must be {len(graph.inputs)} tensor(s), as the model takes", len(inputs))
         self._engine = self._new_engine(graph)

@@ -163,9 +163,10 @@ def _prepare(known: Captured, x: Any) -> tuple[tuple[torch.Tensor, ...], list[to
     check_like(given, known.examples)
     inputs = []
     for item in given:
-        item = item.detach()
-        # Inference tensors cannot take part in the exact VJPs of nodes without a rule.
-        inputs.append(item.to(known.dtype).clone() if item.is_inference() else item.to(known.dtype))
+        with torch.inference_mode(False):
+            # Inference tensors cannot take part in the exact VJPs of nodes without a rule.
+            item = item.clone() if item.is_inference() else item.detach()
+            inputs.append(item.to(known.dtype))
     return given, inputs
 
 

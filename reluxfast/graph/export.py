@@ -7,12 +7,15 @@ import os
 import re
 import threading
 import traceback
+from contextlib import ExitStack
 
 import torch
 from torch import nn
 
 from reluxfast.errors import ReluxfastError, UnsupportedNode
 
+# Autograd forbids writing into one of several views and refuses inference tensors; the model itself is well defined.
+_AUTOGRAD_ALONE = ("is being modified inplace", "Inference tensors cannot be saved")
 _lock = threading.Lock()  # torch.export keeps process-wide tracing state
 _torch_folder = os.path.dirname(torch.__file__)
 
@@ -37,9 +40,8 @@ def export_program(twin: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.e
         except ReluxfastError:
             raise
         except Exception as error:
-            if "is being modified inplace" not in str(error):
+            if not any(text in str(error) for text in _AUTOGRAD_ALONE):
                 raise _refusal(error, twin, rows) from error
-        # Autograd forbids writing into one of several views; without it the same model is well defined.
         try:
             return _exported(twin, rows, shapes, gradients=False)
         except Exception as error:
@@ -47,7 +49,11 @@ def export_program(twin: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.e
 
 
 def _exported(twin: nn.Module, rows: tuple, shapes: tuple, gradients: bool) -> torch.export.ExportedProgram:
-    with torch.set_grad_enabled(gradients):
+    # Modes the caller happens to be in must not end up in the graph.
+    plain = [torch.autocast(kind, enabled=False) for kind in {x.device.type for x in rows}]
+    with ExitStack() as modes:
+        for mode in (torch.inference_mode(False), torch.set_grad_enabled(gradients), *plain):
+            modes.enter_context(mode)
         return torch.export.export(twin, rows, dynamic_shapes=shapes, strict=False)
 
 

@@ -94,7 +94,8 @@ class Weights:
             with torch.no_grad():
                 args, kwargs = in_dtype((node.args, node.kwargs), self.dtype)
                 return node.target(*substitute(args, lookup), **substitute(kwargs, lookup))
-        value = value.detach()
+        # Inference tensors cannot take part in the exact VJPs of nodes without a rule.
+        value = value.clone() if value.is_inference() else value.detach()
         return value.to(self.dtype) if value.is_floating_point() else value
 
 

@@ -74,7 +74,7 @@ def _noise(x: torch.Tensor, seed: int, index: int, sample: int) -> torch.Tensor:
     for r in range(x.shape[0]):
         bits = np.random.Philox(key=[seed % (1 << 64), index], counter=[0, 0, sample, r])
         rows.append(np.random.Generator(bits).standard_normal(x.shape[1:]))
-    return torch.as_tensor(np.stack(rows)).to(device=x.device, dtype=x.dtype)
+    return torch.from_numpy(np.stack(rows)).to(device=x.device, dtype=x.dtype)
 
 
 def _accumulate(totals: list[torch.Tensor], samples: torch.Tensor) -> None:

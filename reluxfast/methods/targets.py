@@ -41,7 +41,7 @@ def flat_targets(target: Any, shape: tuple[int | None, ...], rows: int) -> torch
                 None,
                 "Pass an int, one int per row, a tuple index, or 'all'",
             )
-        return torch.zeros(rows, dtype=torch.int64)
+        return torch.zeros(rows, dtype=torch.int64, device="cpu")
     if isinstance(target, torch.Tensor):
         if target.dtype.is_floating_point or target.dtype == torch.bool or target.is_complex():
             raise InvalidInput("target", "as a Tensor must hold integers", target.dtype)
@@ -97,4 +97,4 @@ def _flat(indices: list[tuple], inner: tuple[int, ...], shown: str) -> torch.Ten
                 raise InvalidInput("target", f"must lie in [{-size}, {size - 1}] for an output of shape {shown}", i)
             position = position * size + int(i) % size
         flat.append(position)
-    return torch.tensor(flat, dtype=torch.int64)
+    return torch.tensor(flat, dtype=torch.int64, device="cpu")

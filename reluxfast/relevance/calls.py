@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from reluxfast.errors import UnsupportedNode
 from reluxfast.graph.node import references
 from reluxfast.relevance.frame import Frame
 from reluxfast.relevance.steps import Signals, Step
@@ -59,7 +60,14 @@ class CallStep(Step):
             pairs = [(y, g)] if isinstance(y, torch.Tensor) else [(y[i], part) for i, part in g.items()]
             pairs = [(out, signal) for out, signal in pairs if out.requires_grad]
             if not pairs:
-                return []
+                raise UnsupportedNode(
+                    self.node.op,
+                    "the operation has no derivative",
+                    self.node.module_path,
+                    self.node.source,
+                    frame.rule,
+                    "Detach its operand if no gradient is meant to pass",
+                )
             flat = [(n, i, t) for n, v in leaves.items() for i, t in _parts(v)]
             found = torch.autograd.grad(
                 [out for out, _ in pairs], [t for *_, t in flat], [s for _, s in pairs], allow_unused=True

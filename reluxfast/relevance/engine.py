@@ -67,7 +67,7 @@ class Engine:
         key = (native, stops)
         with self._lock:
             if key not in self._plans:
-                with torch.no_grad():
+                with numerics(self.device):
                     plan = make_plan(self.graph, self.weights, native, stops)
                 size_of = self.chunk_dtype or self.dtype
                 self._plans[key] = (plan, parts(plan, size_of), peak_row_bytes(plan, size_of))
@@ -184,7 +184,7 @@ class Engine:
 
 @contextmanager
 def numerics(device: torch.device) -> Iterator[None]:
-    """No autograd, no autocast, IEEE float32; every flag is put back."""
+    """No autograd, no autocast, IEEE float32, and no inference mode (exact VJPs need autograd); flags are put back."""
     tf32 = torch.backends.cudnn.flags(allow_tf32=False) if device.type == "cuda" else nullcontext()
-    with torch.no_grad(), torch.autocast(device.type, enabled=False), tf32:
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False), tf32:
         yield

@@ -31,7 +31,7 @@ class _Axis:
         }
         self.first = min(taps.values())
         self.size = max(taps.values()) - self.first + 1
-        self.select = torch.zeros(self.block, self.size, kernel)
+        self.select = torch.zeros(self.block, self.size, kernel, device="cpu")
         for (a, k), t in taps.items():
             self.select[a, t - self.first, k] = 1
 

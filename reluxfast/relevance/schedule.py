@@ -97,7 +97,7 @@ def _part(plan: Plan, steps: list[Step], source: str | None, dtype: torch.dtype,
         if last < len(steps) and name != steps[-1].name:
             dies.setdefault(steps[max(last, 0)].name, []).append(name)
     weights = (s.map.weight for s in steps if isinstance(s, (ConvStep, LinearStep)))
-    heaviest = max((w.numel() * w.element_size() for w in weights), default=0)
+    heaviest = max((w.numel() * dtype.itemsize for w in weights), default=0)
     return Part(steps, source, largest, heaviest, dies)
 
 
