@@ -26,7 +26,8 @@ _LINEAR = set(
     "upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d _upsample_nearest_exact1d "
     "_upsample_nearest_exact2d _upsample_nearest_exact3d pixel_shuffle pixel_unshuffle channel_shuffle "
     "native_channel_shuffle neg negative im2col col2im cumsum diagonal tril triu to _to_copy type_as dropout "
-    "feature_dropout alpha_dropout feature_alpha_dropout slice_scatter select_scatter diagonal_scatter add sub subtract rsub lift_fresh_copy lift_fresh".split()
+    "feature_dropout alpha_dropout feature_alpha_dropout slice_scatter select_scatter diagonal_scatter add sub "
+    "subtract rsub lift_fresh_copy lift_fresh".split()
 )
 # Linear in the first operand as long as the other one depends on no input.
 _LINEAR_IN_FIRST = {"mul", "multiply", "div", "divide", "true_divide", "matmul", "mm", "bmm"}
