@@ -100,7 +100,9 @@ class Captured:
             graph = capture(model, inputs)
         if len(graph.inputs) != len(inputs):
             raise InvalidInput("x", f"must be {len(graph.inputs)} tensor(s), as the model takes", len(inputs))
-        self._engine = self._new_engine(graph)
+        engine = self._new_engine(graph)
+        engine.check_rows([(shape, device) for shape, _, device in self.examples])
+        self._engine = engine
 
     def _new_engine(self, graph: Graph) -> Engine:
         weights = Weights(graph, self._lookup, self.dtype)

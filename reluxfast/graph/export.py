@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import linecache
+import logging
 import os
 import re
 import threading
 import traceback
+import warnings
 from contextlib import ExitStack
 
 import torch
@@ -49,11 +51,18 @@ def export_program(twin: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.e
 
 
 def _exported(twin: nn.Module, rows: tuple, shapes: tuple, gradients: bool) -> torch.export.ExportedProgram:
+    # Messages about what is then refused with an error of our own, or does not concern the caller's model.
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
     # Modes the caller happens to be in must not end up in the graph.
     plain = [torch.autocast(kind, enabled=False) for kind in {x.device.type for x in rows}]
     with ExitStack() as modes:
         for mode in (torch.inference_mode(False), torch.set_grad_enabled(gradients), *plain):
             modes.enter_context(mode)
+        modes.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        modes.callback(logger.setLevel, level)
+        logger.setLevel(logging.CRITICAL)
         return torch.export.export(twin, rows, dynamic_shapes=shapes, strict=False)
 
 

@@ -42,6 +42,10 @@ class CallStep(Step):
     static: Callable[[str], torch.Tensor] | None = None
     batched: frozenset[str] = field(default_factory=frozenset)
 
+    @property
+    def reads(self):
+        return set(references(self.node))
+
     def forward(self, frame):
         if self.name in frame.keeps:
             frame.saved[self.name] = {n: self._kept(n, frame.values[n]) for n in self._operands() if n in frame.values}
@@ -134,6 +138,10 @@ class AuxStep(Step):
     """A value that carries no gradient: a mask, an index, a tensor made from shapes, a number."""
 
     static: Callable[[str], torch.Tensor] | None = None
+
+    @property
+    def reads(self):
+        return set(references(self.node))
 
     def forward(self, frame):
         args, kwargs = frame.resolve((self.node.args, self.node.kwargs), self.static)

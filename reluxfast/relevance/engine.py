@@ -14,6 +14,7 @@ from reluxfast.graph import Graph
 from reluxfast.graph.weights import Weights
 from reluxfast.relevance.maps import channels_last
 from reluxfast.relevance.plan import Plan, make_plan
+from reluxfast.relevance.rows import check_rows
 from reluxfast.relevance.schedule import CPU_CHUNK_BYTES, merged, outer_rows, parts, peak_row_bytes
 from reluxfast.relevance.walk import Tape, forward, reverse
 
@@ -72,6 +73,11 @@ class Engine:
                 size_of = self.chunk_dtype or self.dtype
                 self._plans[key] = (plan, parts(plan, size_of), peak_row_bytes(plan, size_of))
             return self._plans[key][0]
+
+    def check_rows(self, rows: list[tuple[tuple[int, ...], torch.device]]) -> None:
+        """Refuses a network whose rows influence each other (see `rows.check_rows`)."""
+        with numerics(self.device):
+            check_rows(make_plan(self.graph, self.weights, native=False), rows, self.dtype)
 
     def batches(self, plan_key: tuple, rows: int) -> tuple[int, list]:
         """Rows per outer batch, and the parts with their rows per chunk."""

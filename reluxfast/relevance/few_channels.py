@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import torch
 
+from reluxfast.relevance.packing import convolve, pack_convolution
+
 # Above this many input channels the ordinary input-gradient fills its registers.
 MOST_CHANNELS = 4
 
@@ -67,12 +69,8 @@ class BlockedGradient:
         frames = [a.frame(n, m) for a, n, m in zip(self.axes, spatial, g.shape[2:], strict=True)]
         padding = [padding for _, padding, _ in frames]
         if self._packed is None:
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(
-                self.weight, padding, self.stride, [1, 1], 1, list(g.shape)
-            )
-        y = torch.ops.mkldnn._convolution_pointwise(
-            g, self._packed, None, padding, self.stride, [1, 1], 1, "none", [], ""
-        )
+            self._packed = pack_convolution(self.weight, padding, self.stride, [1, 1], 1, g)
+        y = convolve(g, self._packed, None, padding, self.stride, [1, 1], 1)
         (rows, _, top), (columns, _, left) = frames
         height, width = (axis.block for axis in self.axes)
         y = y[:, :, top : top + rows, left : left + columns].permute(0, 2, 3, 1)

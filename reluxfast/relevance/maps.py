@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from reluxfast.relevance.few_channels import MOST_CHANNELS, BlockedGradient
+from reluxfast.relevance.packing import PACKED_FOR_ROWS, convolve, pack_convolution, packs
 
 _FORWARD = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -24,19 +25,6 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     if x.dim() == 5:
         return x.contiguous(memory_format=torch.channels_last_3d)
     return x.contiguous()
-
-
-def packs(weight: torch.Tensor, native: bool) -> bool:
-    """Whether oneDNN's prepacked calls serve this weight here."""
-    return (
-        native
-        and weight.device.type == "cpu"
-        and weight.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    )
 
 
 class ConvMap:
@@ -68,14 +56,12 @@ class ConvMap:
         """x: (N, Cin, *S) -> (N, Cout, *S')."""
         x = channels_last(x)
         if self.transposed:
-            convolve = _TRANSPOSED[self.spatial]
-            return convolve(
+            return _TRANSPOSED[self.spatial](
                 x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
             )
         if not self._packed or not x.numel():
-            return _FORWARD[self.spatial](
-                x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
-            )
+            y = _FORWARD[self.spatial](x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+            return channels_last(y)
         if self._forward_weight is None:
             self._forward_weight = self._pack(self.weight, self.padding, self.stride, x)
         return self._pointwise(x, self._forward_weight, self.bias, self.padding, self.stride)
@@ -114,14 +100,10 @@ class ConvMap:
         return channels_last(flipped.flip(*range(2, 2 + self.spatial)))
 
     def _pack(self, weight: torch.Tensor, padding: list, stride: list, x: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._reorder_convolution_weight(
-            weight, padding, stride, self.dilation, self.groups, list(x.shape)
-        )
+        return pack_convolution(weight, padding, stride, self.dilation, self.groups, x)
 
     def _pointwise(self, x, weight, bias, padding, stride) -> torch.Tensor:
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, weight, bias, padding, stride, self.dilation, self.groups, "none", [], ""
-        )
+        return convolve(x, weight, bias, padding, stride, self.dilation, self.groups)
 
 
 class LinearMap:
@@ -143,7 +125,7 @@ class LinearMap:
         if not self._packed or not x.numel():
             return F.linear(x, self.weight, self.bias)
         if self._forward_weight is None:
-            self._forward_weight = self._pack(self.weight, x)
+            self._forward_weight = self._pack(self.weight)
         return torch.ops.mkldnn._linear_pointwise(x.contiguous(), self._forward_weight, self.bias, "none", [], "")
 
     def backward(self, g: torch.Tensor) -> torch.Tensor:
@@ -151,8 +133,8 @@ class LinearMap:
         if not self._packed or not g.numel():
             return g.matmul(self.weight)
         if self._backward_weight is None:
-            self._backward_weight = self._pack(self.weight.t().contiguous(), g)
+            self._backward_weight = self._pack(self.weight.t().contiguous())
         return torch.ops.mkldnn._linear_pointwise(g.contiguous(), self._backward_weight, None, "none", [], "")
 
-    def _pack(self, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._reorder_linear_weight(weight, x.numel() // x.shape[-1])
+    def _pack(self, weight: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR_ROWS)

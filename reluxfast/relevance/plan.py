@@ -37,6 +37,15 @@ class Plan:
     def output(self) -> str:
         return self.graph.output
 
+    def last_reads(self) -> dict[str, int]:
+        """Value -> position of the last step that reads it; the output is read after the last step."""
+        found: dict[str, int] = {}
+        for i, step in enumerate(self.steps):
+            for name in step.reads:
+                found[name] = i
+        found[self.output] = len(self.steps)
+        return found
+
 
 def make_plan(graph: Graph, weights: Weights, native: bool, stops: frozenset[str] | None = None) -> Plan:
     """Plan for `graph`.
@@ -173,8 +182,7 @@ class _Planner:
         makers = {step.name: step for step in steps}
         reads: dict[str, int] = {}
         for step in steps:
-            names = set(step.inputs) | (set(references(step.node)) if isinstance(step, (CallStep, AuxStep)) else set())
-            for name in names:
+            for name in step.reads:
                 reads[name] = reads.get(name, 0) + 1
         for step in steps:
             if isinstance(step, GateStep):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from reluxfast.errors import InvalidInput
-from reluxfast.graph.node import Node, references
-from reluxfast.relevance.calls import AuxStep, CallStep
+from reluxfast.graph.node import Node
+from reluxfast.relevance.calls import CallStep
 from reluxfast.relevance.plan import Plan
 from reluxfast.relevance.steps import ConvStep, GateStep, LinearStep, PoolStep, Step
 
@@ -48,12 +48,6 @@ class Part:
         return self.steps[-1].name
 
 
-def reads(step: Step) -> set[str]:
-    """Values that a step reads."""
-    extra = references(step.node) if isinstance(step, (CallStep, AuxStep)) else ()
-    return set(step.inputs) | set(extra)
-
-
 def row_bytes(node: Node, dtype: torch.dtype) -> int:
     """Bytes of one row of a value; 0 where it has no batch dimension."""
     if not node.shape or None not in node.shape:
@@ -66,11 +60,7 @@ def row_bytes(node: Node, dtype: torch.dtype) -> int:
 
 def parts(plan: Plan, dtype: torch.dtype) -> list[Part]:
     """The finest useful division of a plan."""
-    last_read: dict[str, int] = {}
-    for i, step in enumerate(plan.steps):
-        for name in reads(step):
-            last_read[name] = i
-    last_read[plan.output] = len(plan.steps)
+    last_read = plan.last_reads()
     cuts, open_values = [], set(plan.graph.inputs)
     for i, step in enumerate(plan.steps):
         open_values.add(step.name)
@@ -156,10 +146,7 @@ def outer_rows(fine: list[Part], peak: int, device: torch.device, memory_budget:
 def peak_row_bytes(plan: Plan, dtype: torch.dtype) -> int:
     """Bytes per row at the worst moment of forward and reverse: live values and what the tape keeps."""
     sizes = {node.name: row_bytes(node, dtype) for node in plan.graph}
-    last_read: dict[str, int] = {}
-    for i, step in enumerate(plan.steps):
-        for name in reads(step):
-            last_read[name] = i
+    last_read = plan.last_reads()
     live = set(plan.graph.inputs)
     peak = tape = widest = 0
     for i, step in enumerate(plan.steps):

@@ -40,6 +40,11 @@ class Step:
     def name(self) -> str:
         return self.node.name
 
+    @property
+    def reads(self) -> set[str]:
+        """Values that `forward` reads."""
+        return set(self.inputs)
+
     def forward(self, frame: Frame) -> torch.Tensor:
         raise NotImplementedError
 
