@@ -1,0 +1,61 @@
+"""Guided backpropagation and gradient, engine against peers: `python -m benchmarks.guided --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from . import report, rows, runner
+from .cases import CASES, make_problem
+from .float64 import METHODS
+from .providers import PROVIDERS
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of this benchmark."""
+    p = argparse.ArgumentParser(prog="python -m benchmarks.guided", description=__doc__)
+    p.add_argument("--case", action="append", choices=sorted(CASES), help="network; repeatable; default: all")
+    p.add_argument("--method", choices=METHODS, default="guided_backprop", help="default: %(default)s")
+    p.add_argument("--provider", action="append", choices=list(PROVIDERS), help="repeatable; default: all")
+    p.add_argument("--batch", type=int, default=4, help="images per call; default: %(default)s")
+    p.add_argument("--size", type=int, help="pixels per side; default: the case's own (224; digits 8)")
+    p.add_argument("--rounds", type=int, default=7, help="times every provider runs; default: %(default)s")
+    p.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
+    p.add_argument("--seed", type=int, default=0, help="of weights and images; default: %(default)s")
+    p.add_argument("--functional", action="store_true", help="the same networks written with F.relu")
+    p.add_argument("--tiny", action="store_true", help="small copies of the networks: a smoke test, no measurement")
+    p.add_argument(
+        "--store",
+        nargs="?",
+        type=Path,
+        const=rows.RESULTS / "guided.jsonl",
+        help="append the rows to this JSON-lines file; without a value benchmarks/results/guided.jsonl",
+    )
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, print, store on request. 1 when the engine is wrong in a row (a wrong peer is listed only), else 0."""
+    args = parser().parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    chosen = {name: prepare for name, prepare in PROVIDERS.items() if not args.provider or name in args.provider}
+    engine_wrong = False
+    for name in args.case or list(CASES):
+        problem = make_problem(
+            CASES[name], args.batch, args.size, tiny=args.tiny, functional=args.functional, seed=args.seed
+        )
+        outcomes = runner.run(problem, args.method, chosen, args.rounds)
+        found = report.to_rows(problem, args.method, outcomes)
+        print(report.to_text(found) + "\n", flush=True)
+        if args.store:
+            rows.store(({**row, "seed": args.seed} for row in found), args.store)
+        engine_wrong |= any(o.status == "wrong" and o.provider.startswith("reluxfast") for o in outcomes)
+    return int(engine_wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

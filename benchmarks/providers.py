@@ -1,0 +1,106 @@
+"""Who computes an attribution in a benchmark: the engine on each backend, autograd, Captum, and the bare floor.
+
+To add one: a function `(Problem, method) -> Prepared` and an entry in `PROVIDERS`. Everything that a user does once
+(capture, layout conversion) happens in that function; only `Prepared.call` is timed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+import reluxfast as rx
+
+from .cases import Problem
+
+
+class Unavailable(Exception):
+    """This provider cannot run here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """`call()` does the timed work. `computes` names the method its values are checked as; None: no values, a floor."""
+
+    call: Callable[[], Tensor | None]
+    computes: str | None
+
+
+def _reluxfast(problem: Problem, method: str, backend: str) -> Prepared:
+    try:
+        explainer = rx.Explainer(problem.model, problem.x, backend=backend)
+    except rx.BackendUnavailable as error:
+        raise Unavailable(str(error)) from error
+    return Prepared(lambda: explainer.attribute(problem.x, problem.target, method=method).values, method)
+
+
+def _bare(problem: Problem, method: str) -> Prepared:
+    """The convolution and GEMM calls of the engine's own walk, forward then reverse, and nothing between them."""
+    calls = rx.Explainer(problem.model, problem.x).bare_calls(problem.x)
+
+    def replay() -> None:
+        for call in calls:
+            call()
+
+    return Prepared(replay, None)
+
+
+def _input_gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    x = x.detach().requires_grad_(True)
+    logits = model(x).gather(1, target[:, None])
+    return torch.autograd.grad(logits.sum(), x)[0]
+
+
+def _autograd(problem: Problem, method: str) -> Prepared:
+    return Prepared(lambda: _input_gradient(problem.model, problem.x, problem.target), "gradient")
+
+
+def _autograd_channels_last(problem: Problem, method: str) -> Prepared:
+    model, x = problem.channels_last()
+    return Prepared(lambda: _input_gradient(model, x, problem.target), "gradient")
+
+
+def _captum(problem: Problem, method: str) -> Prepared:
+    # Captum switches requires_grad on in the input it is given
+    return _captum_on(problem.model, problem.x.clone(), problem, method)
+
+
+def _captum_channels_last(problem: Problem, method: str) -> Prepared:
+    model, x = problem.channels_last()
+    return _captum_on(model, x, problem, method)
+
+
+def _captum_on(model: nn.Module, x: Tensor, problem: Problem, method: str) -> Prepared:
+    try:
+        from captum.attr import GuidedBackprop, Saliency
+    except ImportError as error:
+        raise Unavailable("Captum is not installed; pip install 'reluxfast[bench]'") from error
+    if method == "gradient":
+        return Prepared(lambda: Saliency(model).attribute(x, problem.target, abs=False), method)
+    return Prepared(lambda: GuidedBackprop(model).attribute(x, problem.target), method)
+
+
+@contextmanager
+def quiet_peers() -> Iterator[None]:
+    """Without the warnings that Captum gives on every call."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Setting backward hooks")
+        warnings.filterwarnings("ignore", message="Input Tensor .* did not already require gradients")
+        yield
+
+
+PROVIDERS: dict[str, Callable[[Problem, str], Prepared]] = {
+    "reluxfast cpp": partial(_reluxfast, backend="cpp"),
+    "reluxfast reference": partial(_reluxfast, backend="reference"),
+    "autograd": _autograd,
+    "autograd channels_last": _autograd_channels_last,
+    "captum": _captum,
+    "captum channels_last": _captum_channels_last,
+    "bare": _bare,
+}

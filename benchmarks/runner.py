@@ -1,0 +1,79 @@
+"""Gate, then time: every provider is compared with float64 first, only those that agree are timed, interleaved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from tqdm import tqdm
+
+from .cases import Problem, make_problem
+from .gate import Gate, Outcome
+from .providers import Prepared, Unavailable, quiet_peers
+from .timing import interleave
+
+
+def run(
+    problem: Problem,
+    method: str,
+    providers: Mapping[str, Callable[[Problem, str], Prepared]],
+    rounds: int,
+    progress: bool | None = None,
+) -> list[Outcome]:
+    """Outcome of every provider on one problem, in the order given. `progress`: None shows a bar on a terminal only.
+
+    Values are compared on a small copy of the network, on the network, and there once more after the rounds: reused
+    buffers may go wrong late.
+    """
+    gates = [Gate(problem)]
+    if not problem.tiny:
+        gates.insert(0, Gate(make_problem(problem.case, 2, tiny=True, functional=problem.functional)))
+    outcomes: dict[str, Outcome] = {}
+    timed: dict[str, Prepared] = {}
+    with (
+        quiet_peers(),
+        tqdm(
+            total=len(providers) * (rounds + 2),
+            desc=f"{problem.case.name} {method}",
+            leave=False,
+            disable=None if progress is None else not progress,
+        ) as bar,
+    ):
+        for name, prepare in providers.items():
+            bar.set_postfix_str(f"checking {name}")
+            outcomes[name], prepared = _admit(name, prepare, method, gates)
+            if prepared is None:
+                bar.total -= rounds + 1
+            else:
+                timed[name] = prepared
+            bar.update()
+        bar.set_postfix_str("timing")
+        seconds = interleave({name: p.call for name, p in timed.items()}, rounds, tick=bar.update)
+        for name, prepared in timed.items():
+            bar.set_postfix_str(f"checking {name} again")
+            judged = gates[-1].judge(outcomes[name], prepared)
+            outcomes[name] = judged if judged.status == "wrong" else replace(judged, seconds=tuple(seconds[name]))
+            bar.update()
+    return list(outcomes.values())
+
+
+def _admit(
+    name: str, prepare: Callable[[Problem, str], Prepared], method: str, gates: list[Gate]
+) -> tuple[Outcome, Prepared | None]:
+    """Take a provider through all gates; the last one is the problem that is timed. None: it is not to be timed."""
+    outcome = Outcome(name, "ok")
+    prepared = None
+    for gate in gates:
+        start = time.perf_counter()
+        try:
+            prepared = prepare(gate.problem, method)
+        except Unavailable as error:
+            return Outcome(name, "unavailable", reason=str(error)), None
+        outcome = replace(outcome, setup_s=time.perf_counter() - start)
+        outcome = gate.judge(outcome, prepared)
+        if outcome.status == "wrong":
+            return outcome, None
+        if gate.problem.tiny:
+            outcome = replace(outcome, small_error=outcome.error)
+    return outcome, prepared

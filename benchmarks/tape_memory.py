@@ -1,0 +1,167 @@
+"""Bytes kept between forward and reverse, and the peak of a whole walk: `python -m benchmarks.tape_memory --help`.
+
+Everything is measured in fresh processes. *Kept* counts what is alive because of the forward pass alone: for the engine
+the storages that appear with `explainer.tape(x)`, for autograd those its graph saves; the allocator's own count of
+bytes in use stands beside both. *Held* is what the engine goes on holding after a first call (rearranged weights,
+buffers), tape or no tape. *Peak* is the high-water mark of the resident set over one attribution, at two batch sizes:
+the slope is what one more image costs, the rest (weights, code) does not depend on the batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+import reluxfast as rx
+
+from . import memory, rows
+from .cases import CASES, Problem, make_problem
+from .fresh import answer, in_fresh_process
+from .providers import PROVIDERS, quiet_peers
+
+MB = 1e6
+KEPT = ("reluxfast", "autograd")
+PEAK = {
+    "reluxfast": ("reluxfast cpp", "guided_backprop"),
+    "autograd": ("autograd", "gradient"),
+    "captum": ("captum", "guided_backprop"),
+}
+
+
+def kept_by_engine(problem: Problem) -> dict[str, int | None]:
+    """Bytes: new storages while a tape lives, the allocator's difference, the tape's own count, what is held anyway."""
+    explainer = rx.Explainer(problem.model, problem.x)
+    at_start = memory.allocated_bytes()
+    explainer.tape(problem.x)  # the first call makes what the engine holds for good
+    before, allocated = memory.live_storages(), memory.allocated_bytes()
+    tape = explainer.tape(problem.x)
+    allocated_now, after = memory.allocated_bytes(), memory.live_storages()
+    return {
+        "kept": memory.new_bytes(after, before),
+        "kept_allocator": _difference(allocated_now, allocated),
+        "claimed": tape.nbytes,
+        "held": _difference(allocated, at_start),
+    }
+
+
+def kept_by_autograd(problem: Problem) -> dict[str, int | None]:
+    """Bytes: storages saved by autograd, and the allocator's difference while the graph lives."""
+    kept = memory.saved_by_autograd(problem.model, problem.x)  # the warm-up of the allocator's count as well
+    x = problem.x.detach().requires_grad_(True)
+    allocated = memory.allocated_bytes()
+    output = problem.model(x)
+    difference = _difference(memory.allocated_bytes(), allocated)
+    del output
+    return {"kept": kept, "kept_allocator": difference, "claimed": None, "held": None}
+
+
+def peak_of(problem: Problem, provider: str) -> int:
+    """Bytes: high-water mark of one attribution over the resident size before the provider was prepared."""
+    name, method = PEAK[provider]
+    memory.trim()
+    start = memory.resident_bytes()
+    prepared = PROVIDERS[name](problem, method)
+    memory.trim()
+    memory.reset_high_water()
+    with quiet_peers():
+        prepared.call()
+    return memory.high_water_bytes() - start
+
+
+def _difference(after: int | None, before: int | None) -> int | None:
+    return None if after is None or before is None else after - before
+
+
+def _work(task: dict[str, Any]) -> None:
+    if task["threads"]:
+        torch.set_num_threads(task["threads"])
+    memory.map_large_blocks()
+    problem = make_problem(CASES[task["case"]], task["batch"], task["size"], tiny=task["tiny"])
+    if task["what"] == "peak":
+        answer({"peak": peak_of(problem, task["provider"])})
+    else:
+        answer(kept_by_engine(problem) if task["provider"] == "reluxfast" else kept_by_autograd(problem))
+
+
+def measure(
+    case: str, batch: int, size: int | None, tiny: bool, threads: int | None, bar: tqdm
+) -> list[dict[str, Any]]:
+    """One row per provider; bytes per image, but for the batch-independent part of the peak and what is held."""
+    task = {"case": case, "batch": batch, "size": size, "tiny": tiny, "threads": threads}
+    found = []
+    for provider in PEAK:
+        bar.set_postfix_str(f"{case} {provider}")
+        row: dict[str, Any] = {"benchmark": "tape_memory", **task, "provider": provider}
+        if provider in KEPT:
+            kept = in_fresh_process(__spec__.name, {**task, "what": "kept", "provider": provider})
+            row |= {key: None if value is None else value / batch for key, value in kept.items() if key != "held"}
+            row["held"] = kept["held"]
+            bar.update()
+        peaks = []
+        for n in (batch, 2 * batch):
+            result = in_fresh_process(__spec__.name, {**task, "what": "peak", "provider": provider, "batch": n})
+            peaks.append(result["peak"])
+            bar.update()
+        slope = (peaks[1] - peaks[0]) / batch
+        row |= {"peak": slope, "peak_constant": peaks[0] - slope * batch}
+        found.append(row | {"environment": rows.environment()})
+    return found
+
+
+def to_text(found: list[dict[str, Any]]) -> str:
+    """Table of the rows in MB (10^6 bytes)."""
+    header = ("case", "provider", "kept", "by allocator", "own count", "peak", "peak, fixed part", "held")
+    keys = ("kept", "kept_allocator", "claimed", "peak", "peak_constant", "held")
+    body = [
+        (row["case"], row["provider"], *("-" if row.get(k) is None else f"{row[k] / MB:.2f}" for k in keys))
+        for row in found
+    ]
+    return "MB per image (fixed part and held: MB in all)\n" + rows.table(header, body)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of this benchmark."""
+    p = argparse.ArgumentParser(
+        prog="python -m benchmarks.tape_memory", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    p.add_argument("--case", action="append", choices=sorted(CASES), help="repeatable; default: vgg16 and resnet50")
+    p.add_argument("--batch", type=int, default=2, help="images; the peak also runs at twice as many")
+    p.add_argument("--size", type=int, help="pixels per side; default: the case's own (224; digits 8)")
+    p.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
+    p.add_argument("--tiny", action="store_true", help="small copies of the networks: a smoke test, no measurement")
+    p.add_argument(
+        "--store",
+        nargs="?",
+        type=Path,
+        const=rows.RESULTS / "tape_memory.jsonl",
+        help="append the rows to this JSON-lines file; without a value benchmarks/results/tape_memory.jsonl",
+    )
+    p.add_argument("--worker", help=argparse.SUPPRESS)
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, store on request."""
+    args = parser().parse_args(argv)
+    if args.worker:
+        _work(json.loads(args.worker))
+        return 0
+    cases = args.case or ["vgg16", "resnet50"]
+    found: list[dict[str, Any]] = []
+    with tqdm(total=len(cases) * (len(KEPT) + 2 * len(PEAK)), disable=None, leave=False) as bar:
+        for case in cases:
+            found += measure(case, args.batch, args.size, args.tiny, args.threads, bar)
+    print(to_text(found))
+    if args.store:
+        rows.store(found, args.store)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Interleaved timing and its statistics: median and 20-80 % band, ratios taken within a round."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Median and 20 % / 80 % quantiles of a sample, in the sample's unit."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+
+def summarise(sample: Sequence[float]) -> Stats:
+    """Median, 20 % and 80 % quantile (linear interpolation between order statistics) of at least one number."""
+    if len(sample) == 0:
+        raise ValueError("sample: at least one measurement expected, got none; run one round or more")
+    low, median, high = np.quantile(np.asarray(sample, dtype=np.float64), (0.2, 0.5, 0.8))
+    return Stats(float(median), float(low), float(high), len(sample))
+
+
+def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Stats:
+    """Statistics of numerator[i] / denominator[i], both of round i: drift of the machine cancels within a round."""
+    return summarise([a / b for a, b in zip(numerator, denominator, strict=True)])
+
+
+def interleave(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    tick: Callable[[], object] = lambda: None,
+) -> dict[str, list[float]]:
+    """Time every call once per round, in the order A B C A B C ...; seconds per name, one entry per round.
+
+    Garbage is collected between the calls, never within; `tick` runs after each call, outside its time.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds: at least 1 expected, got {rounds}")
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    was_enabled = gc.isenabled()
+    try:
+        for _ in range(rounds):
+            for name, call in calls.items():
+                gc.collect()
+                gc.disable()
+                start = clock()
+                result = call()
+                seconds[name].append(clock() - start)
+                del result
+                tick()
+    finally:
+        if was_enabled:
+            gc.enable()
+    return seconds
