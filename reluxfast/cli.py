@@ -1,0 +1,237 @@
+"""The command line: `reluxfast info | demo | validate | explain`.
+
+Exit codes: 0 all well, 1 a check or a comparison failed, 2 wrong usage or input (one line on stderr says what).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import reluxfast as rx
+
+from .explain_files import explain_files
+from .input_file import read_inputs
+from .program_file import load_program, row_shape
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        argv: the arguments without the program's name; None takes the process's own.
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        with warnings.catch_warnings(), rx.backend(arguments.backend):
+            warnings.showwarning = _one_line_warning
+            return arguments.run(arguments)
+    except BrokenPipeError:
+        # Whoever read the output has enough; what is still buffered must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (rx.ReluxfastError, OSError) as error:
+        print(f"reluxfast {arguments.command}: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _one_line_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    if issubclass(category, UserWarning):
+        print(f"warning: {_one_line(message)}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="reluxfast", description="Why did this ReLU network say that? Attribution, fast."
+    )
+    parser.add_argument("--version", action="version", version=f"reluxfast {rx.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--backend", default="auto", choices=("auto", "reference", "cpp", "triton", "cuda"), help="default: %(default)s"
+    )
+    common.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+
+    info = commands.add_parser("info", parents=[common], help="version, backends and why others are missing, devices")
+    info.set_defaults(run=_info)
+
+    demo = commands.add_parser("demo", parents=[common], help="train two small networks, explain, validate, draw")
+    demo.add_argument(
+        "--out", default="demo-out", metavar="DIR", help="folder for gallery.png and demo.json (%(default)s)"
+    )
+    demo.add_argument("--seed", type=int, default=0, help="of splits, weights and batches (%(default)s)")
+    demo.add_argument("--quick", action="store_true", help="a smoke run: few epochs, few images, poor accuracy")
+    demo.set_defaults(run=_demo)
+
+    validate = commands.add_parser(
+        "validate", parents=[common], help="compare every backend with the float64 reference, method by method"
+    )
+    validate.add_argument(
+        "model", nargs="?", metavar="MODEL.pt2", help="exported program; left out: built-in small networks"
+    )
+    validate.add_argument("input", nargs="?", metavar="INPUT", help=".npy array or image file for MODEL")
+    validate.add_argument("--method", action="append", metavar="NAME", help="may be repeated; default: all that apply")
+    validate.add_argument("--layer", metavar="PATH", help="for grad_cam and guided_grad_cam; default: the last map")
+    validate.add_argument("--rtol", type=float, help="bound of the relative error; default: that of each backend")
+    _add_input_options(validate)
+    validate.set_defaults(run=_validate)
+
+    explain = commands.add_parser("explain", parents=[common], help="explain a saved model's answer for a file")
+    explain.add_argument("model", metavar="MODEL.pt2", help="exported program, written by torch.export.save")
+    explain.add_argument("input", metavar="IMAGE|ARRAY", help="image file, or .npy of shape (C, H, W) or (N, C, H, W)")
+    explain.add_argument(
+        "--method", default="guided_backprop", metavar="NAME", help="one of rx.methods() (%(default)s)"
+    )
+    explain.add_argument("--layer", metavar="PATH", help="module path, for grad_cam and guided_grad_cam")
+    explain.add_argument("--out", default=".", metavar="DIR", help="folder for the results (%(default)s)")
+    explain.add_argument("--steps", type=int, help="quadrature points of integrated_gradients")
+    explain.add_argument("--samples", type=int, help="samples of smooth_grad")
+    explain.add_argument("--seed", type=int, help="seed of smooth_grad")
+    _add_input_options(explain)
+    explain.set_defaults(run=_explain)
+    return parser
+
+
+def _add_input_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--target",
+        default="top",
+        type=_target,
+        help="output index, or 'top': the largest output of each row (%(default)s)",
+    )
+    parser.add_argument(
+        "--size", type=_size, metavar="HxW", help="resize an image; default: the model's size if it has one"
+    )
+    parser.add_argument("--mean", type=_numbers, metavar="A,B,C", help="subtracted per channel, images being in [0, 1]")
+    parser.add_argument("--std", type=_numbers, metavar="A,B,C", help="divided by, per channel")
+
+
+def _target(text: str) -> int | str:
+    if text == "top":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be an integer or 'top', got {text!r}") from None
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    try:
+        height, width = (int(part) for part in (parts if len(parts) == 2 else parts * 2))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be HxW or one number, got {text!r}") from None
+    if height < 1 or width < 1:
+        raise argparse.ArgumentTypeError(f"must be positive, got {text!r}")
+    return height, width
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers separated by commas, got {text!r}") from None
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, default=str))
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    found = rx.info()
+    _print_json(found.as_dict()) if arguments.json else print(found)
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    echo = _silent if arguments.json else print
+    result = run_demo(arguments.out, quick=arguments.quick, seed=arguments.seed, echo=echo)
+    if arguments.json:
+        print(result.record.read_text(), end="")
+    return 0 if result.ok else 1
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    if (arguments.model is None) != (arguments.input is None):
+        raise rx.InvalidInput("INPUT", "must come together with MODEL.pt2", "only one of them")
+    if arguments.model is None:
+        cases = _built_in()
+    else:
+        program, x = _read(arguments)
+        cases = {Path(arguments.model).stem: (program, x)}
+    target = None if arguments.target == "top" else arguments.target
+    reports = {
+        name: rx.validate(model, x, arguments.method, arguments.rtol, target, arguments.layer)
+        for name, (model, x) in cases.items()
+    }
+    ok = all(report.ok for report in reports.values())
+    if arguments.json:
+        rows = [{"model": name, **vars(row), "ok": row.ok} for name, report in reports.items() for row in report.rows]
+        _print_json({"ok": ok, "rows": rows})
+    else:
+        print("\n\n".join(f"{name}\n{report}" for name, report in reports.items()))
+    return 0 if ok else 1
+
+
+def _built_in() -> dict[str, tuple[torch.nn.Module, torch.Tensor]]:
+    """The demo's networks with seeded random weights, on random images: needs no data set."""
+    from .demo.models import DigitsNet, PhotoNet
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return {
+            "DigitsNet": (DigitsNet().eval(), torch.rand(4, 1, 8, 8)),
+            "PhotoNet": (PhotoNet().eval(), torch.rand(4, 3, 32, 32)),
+        }
+
+
+def _read(arguments: argparse.Namespace) -> tuple[torch.export.ExportedProgram, torch.Tensor]:
+    program = load_program(arguments.model)
+    shape, dtype = row_shape(program)
+    x = read_inputs(arguments.input, shape, dtype, arguments.size, arguments.mean, arguments.std)
+    return program, x
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    program, x = _read(arguments)
+    asked = {
+        "layer": arguments.layer,
+        "n_steps": arguments.steps,
+        "n_samples": arguments.samples,
+        "seed": arguments.seed,
+    }
+    options = {name: value for name, value in asked.items() if value is not None}
+    written = explain_files(
+        program, x, arguments.target, arguments.method, options, Path(arguments.out), Path(arguments.input).stem
+    )
+    if arguments.json:
+        _print_json(written.as_dict())
+    else:
+        print(written)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The demo from end to end, in its quick form."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import reluxfast as rx
+from reluxfast.demo import run_demo
+from reluxfast.demo.run import table
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    lines: list[str] = []
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    result = run_demo(tmp_path_factory.mktemp("demo") / "new folder", quick=True, progress=False, echo=lines.append)
+    assert torch.get_num_threads() == threads, "the number of threads is given back"
+    assert torch.equal(torch.get_rng_state(), state), "the user's random state is untouched"
+    return result, "\n".join(lines)
+
+
+def test_every_method_is_explained_validated_and_timed_on_both_networks(demo):
+    result, text = demo
+    assert [(row.model, row.method) for row in result.rows] == [
+        (m, n) for m in ("digits", "photos") for n in rx.methods()
+    ]
+    for row in result.rows:
+        assert row.ok and 0 <= row.worst_relative_error <= row.tolerance == 1e-5
+        assert row.ms_per_image > 0
+        assert "reference" in row.backend
+        assert sum(line.startswith(row.method + " ") for line in text.splitlines()) == 2
+
+
+def test_the_checks_hold(demo):
+    result, text = demo
+    assert result.ok
+    assert {check.name.split(": ")[1] for check in result.checks} == {
+        "held-out accuracy",
+        "integrated gradients, completeness gap",
+        "input x gradient against its definition",
+        "guided backprop against gradient",
+        "Grad-CAM in the right cell of a 2x2 mosaic",
+    }
+    for check in result.checks:
+        assert check.ok == (check.value >= check.bound if check.at_least else check.value <= check.bound)
+        assert str(check) in text
+        assert "FAILED" in str(replace(check, ok=False))
+
+
+def test_the_gallery_is_a_picture_with_colour_in_every_column(demo):
+    picture = np.asarray(Image.open(demo[0].gallery).convert("RGB")).astype(int)
+    height, width, _ = picture.shape
+    assert width > 1000 and 400 < height < width
+    coloured = np.abs(picture[..., 0] - picture[..., 2]) > 30
+    columns = coloured[:, width // 10 :]
+    shares = [part.mean() for part in np.array_split(columns, 9, axis=1)]
+    assert min(shares) > 0.01
+
+
+def test_the_record_says_what_was_found(demo):
+    result, _ = demo
+    record = json.loads(result.record.read_text())
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["info"]["version"] == rx.__version__
+    assert record["quick"] is True and record["seed"] == 0 and record["ok"] is True
+    assert len(record["rows"]) == 2 * len(rx.methods())
+    assert record["rows"][0]["worst_relative_error"] == result.rows[0].worst_relative_error
+    assert record["accuracy"] == result.accuracy
+    assert record["gallery"] == "gallery.png"
+    assert any("completeness" in check["name"] for check in record["checks"])
+
+
+def test_a_deviation_is_shown_as_failed(demo):
+    broken = [replace(demo[0].rows[0], worst_relative_error=0.3, ok=False)]
+    assert table(broken).splitlines()[1].endswith("FAILED")
+    assert "3.0e-01" in table(broken)
