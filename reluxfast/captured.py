@@ -11,8 +11,9 @@ from torch import nn
 
 from reluxfast.errors import InvalidInput, ReluxfastError
 from reluxfast.graph import Graph, capture
+from reluxfast.graph.structure import structure
 from reluxfast.graph.twin import unwrap
-from reluxfast.graph.weights import Weights, lookup_on, structure
+from reluxfast.graph.weights import Weights, lookup_on
 from reluxfast.relevance.engine import Engine
 
 PRECISIONS = ("float32", "float64")

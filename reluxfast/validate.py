@@ -122,6 +122,8 @@ def validate(
     layer = layer or _last_map(engine)
     if layer is None and methods is None:
         chosen = [name for name in chosen if not name.endswith("grad_cam")]
+    elif methods is None and any(x.dim() != 4 for x in given):
+        chosen.remove("guided_grad_cam")  # it multiplies images by a map
     tolerance = TOLERANCES[known.dtype] if rtol is None else rtol
     if target is None:
         target = _largest(known, given)

@@ -115,24 +115,3 @@ def _samples(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
         if flat.element_size() in bits and not flat.is_complex():
             groups.setdefault((flat.device, flat.element_size()), []).append(flat.view(bits[flat.element_size()]))
     return [torch.cat(group) for group in groups.values()]
-
-
-def structure(model: nn.Module) -> tuple:
-    """What capture depends on besides parameters: module types, plain attributes, hooks. Equal means still valid."""
-    plain = (int, float, str, bool, tuple, type(None))
-    first: dict[int, int] = {}  # tensor -> its first place: which places share one parameter
-    return tuple(
-        (
-            name,
-            type(module),
-            tuple((k, v) for k, v in vars(module).items() if isinstance(v, plain) and k != "training"),
-            tuple(map(id, module._forward_hooks.values())),
-            tuple(map(id, module._forward_pre_hooks.values())),
-            tuple(
-                (k, None if v is None else first.setdefault(id(v), len(first)))
-                for tensors in (module._parameters, module._buffers)
-                for k, v in tensors.items()
-            ),
-        )
-        for name, module in model.named_modules(remove_duplicate=False)
-    )

@@ -1,0 +1,46 @@
+"""What a capture depends on besides the values of parameters: enough to notice that it is out of date."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+# Bookkeeping that every module has; what matters of it is looked at by name below.
+_BOOKKEEPING = frozenset(vars(nn.Module()))
+_PLAIN = frozenset((int, float, str, bool, bytes, type(None), torch.dtype, torch.device, torch.Size))
+# Deeper containers than this are compared by identity.
+_DEPTH = 3
+
+
+def structure(model: nn.Module) -> tuple:
+    """Module types, attributes (nested containers, functions and plain tensors included), hooks, and which places share
+    one parameter. Equal structures mean that the capture still holds; objects of other kinds count by identity."""
+    first: dict[int, int] = {}  # tensor -> number of its first place
+    found: list[Any] = []
+    for name, module in model.named_modules(remove_duplicate=False):
+        state = module.__dict__
+        found += (name, type(module))
+        for key, value in state.items():
+            if key not in _BOOKKEEPING:
+                found.append((key, value if type(value) in _PLAIN else _trace(value, _DEPTH)))
+        for hooks in (state["_forward_hooks"], state["_forward_pre_hooks"]):
+            if hooks:
+                found.append(tuple(map(id, hooks.values())))
+        for tensors in (state["_parameters"], state["_buffers"]):
+            for key, tensor in tensors.items():
+                found.append((key, None if tensor is None else first.setdefault(id(tensor), len(first))))
+    return tuple(found)
+
+
+def _trace(value: Any, depth: int) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, torch.Tensor):
+        return id(value), 0 if value.is_inference() else value._version, value.data_ptr()
+    if depth and isinstance(value, (list, tuple, set, frozenset)):
+        return type(value), tuple(_trace(v, depth - 1) for v in value)
+    if depth and isinstance(value, dict):
+        return tuple((_trace(k, 0), _trace(v, depth - 1)) for k, v in value.items())
+    return id(value)
