@@ -1,0 +1,28 @@
+"""Settings that every test shares: one thread, one seed, and which backends this machine has."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from reluxfast.ops.backend import available_backends
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Says which backends are tested and why the others are not."""
+    return [f"backend {name}: {reason or 'tested'}" for name, reason in available_backends().items()]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `backend` runs once for each backend that is there."""
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", [name for name, reason in available_backends().items() if reason is None])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_one_seed():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
