@@ -1,0 +1,15 @@
+// What host and device compilers call the same thing; every other file of common/ uses only these names.
+#pragma once
+
+#if defined(__CUDACC__)
+#define RF_INLINE __host__ __device__ __forceinline__
+#else
+#define RF_INLINE inline __attribute__((always_inline))
+#endif
+
+#define RF_PRAGMA(text) _Pragma(#text)
+#if defined(__CUDACC__) || defined(__clang__)
+#define RF_UNROLL(n) RF_PRAGMA(unroll n)
+#else
+#define RF_UNROLL(n) RF_PRAGMA(GCC unroll n)
+#endif

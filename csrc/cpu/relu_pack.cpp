@@ -1,0 +1,18 @@
+#include "cpu/relu_pack.h"
+
+#define RF_KERNEL_FILE "cpu/relu_pack_loops.h"
+#include "cpu/foreach_isa.h"
+
+namespace reluxfast {
+
+template <class T>
+void relu_pack_words(const ReluPack<T>& a, int64_t begin, int64_t end) {
+  RF_DISPATCH(relu_pack_words(a, begin, end))
+}
+
+template void relu_pack_words(const ReluPack<float>&, int64_t, int64_t);
+template void relu_pack_words(const ReluPack<double>&, int64_t, int64_t);
+template void relu_pack_words(const ReluPack<Half>&, int64_t, int64_t);
+template void relu_pack_words(const ReluPack<BFloat16>&, int64_t, int64_t);
+
+}  // namespace reluxfast

@@ -1,0 +1,107 @@
+// The loops of relu_pack.h for one instruction set.
+
+namespace reluxfast {
+namespace RF_ISA {
+
+// Gives the bias of 32 successive elements, word after word.
+template <class T>
+class BiasWalk {
+  using A = Accumulation<T>;
+
+ public:
+  BiasWalk(const ReluPack<T>& a, int64_t start)
+      : bias_(a.bias), channels_(a.channels), inner_(a.inner), step_(kWord % a.channels) {
+    channel_ = start / inner_ % channels_;
+    offset_ = start % inner_;
+  }
+
+  RF_INLINE const A* next() {
+    if (inner_ == 1) {
+      const A* here = bias_ + channel_;
+      channel_ += step_;
+      if (channel_ >= channels_) channel_ -= channels_;
+      return here;
+    }
+    if (offset_ + kWord <= inner_) {
+      if (filled_ != channel_) {
+        for (int64_t k = 0; k < kWord; ++k) word_[k] = bias_[channel_];
+        filled_ = channel_;
+      }
+      offset_ += kWord;
+      if (offset_ == inner_) advance();
+      return word_;
+    }
+    filled_ = -1;
+    for (int64_t done = 0; done < kWord;) {
+      const int64_t left = inner_ - offset_, end = done + left < kWord ? done + left : kWord;
+      for (int64_t k = done; k < end; ++k) word_[k] = bias_[channel_];
+      offset_ += end - done;
+      done = end;
+      if (offset_ == inner_) advance();
+    }
+    return word_;
+  }
+
+ private:
+  RF_INLINE void advance() {
+    offset_ = 0;
+    channel_ = channel_ + 1 == channels_ ? 0 : channel_ + 1;
+  }
+
+  const A* bias_;
+  int64_t channels_, inner_, step_, channel_, offset_, filled_ = -1;
+  A word_[kWord];
+};
+
+template <class T, bool kBias, bool kResidual>
+void relu_pack_loop(const ReluPack<T>& arguments, int64_t begin, int64_t end) {
+  // A copy that nothing can alias stays in registers: stores of bytes may alias anything else.
+  const ReluPack<T> a = arguments;
+  using A = Accumulation<T>;
+  using V = Vec<A>;
+  const V lo = V::broadcast(a.lo), hi = V::broadcast(a.hi);
+  BiasWalk<T> walk(a, begin * kWord);
+  const int64_t whole = a.numel / kWord < end ? a.numel / kWord : end;
+  RF_UNROLL(4)
+  for (int64_t word = begin; word < whole; ++word) {
+    const int64_t i = word * kWord;
+    const A* bias = nullptr;
+    if constexpr (kBias) bias = walk.next();
+    uint32_t bits = 0;
+    for (int k = 0; k < kWord; k += V::width) {
+      V z = load(a.x + i + k);
+      if constexpr (kBias) z = z + load(bias + k);
+      if constexpr (kResidual) z = z + load(a.residual + i + k);
+      bits |= to_bits(inside(z, lo, hi)) << k;
+      store(a.y + i + k, clamp(z, lo, hi));
+    }
+    if (a.mask != nullptr) store_word(a.mask + 4 * word, bits);
+  }
+  if (whole < end) {
+    const A* bias = nullptr;
+    if constexpr (kBias) bias = walk.next();
+    uint32_t bits = 0;
+    for (int64_t i = whole * kWord, k = 0; i + k < a.numel; ++k) {
+      A z = widen(a.x[i + k]);
+      if constexpr (kBias) z += bias[k];
+      if constexpr (kResidual) z += widen(a.residual[i + k]);
+      bits |= static_cast<uint32_t>(inside(z, a.lo, a.hi)) << k;
+      a.y[i + k] = narrow<T>(clamp(z, a.lo, a.hi));
+    }
+    if (a.mask != nullptr) store_word(a.mask + 4 * whole, bits);
+  }
+}
+
+template <class T>
+void relu_pack_words(const ReluPack<T>& a, int64_t begin, int64_t end) {
+  if (a.bias == nullptr) {
+    a.residual == nullptr ? relu_pack_loop<T, false, false>(a, begin, end)
+                          : relu_pack_loop<T, false, true>(a, begin, end);
+  } else {
+    a.residual == nullptr ? relu_pack_loop<T, true, false>(a, begin, end)
+                          : relu_pack_loop<T, true, true>(a, begin, end);
+  }
+}
+
+}  // namespace RF_ISA
+}  // namespace reluxfast

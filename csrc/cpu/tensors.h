@@ -1,0 +1,147 @@
+// What the bindings share: dense order, allocation, checks and the step from a tensor's dtype to a storage type.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/Dispatch_v2.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/bits.h"
+#include "common/dtypes.h"
+
+namespace reluxfast {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// Elements that one thread should get at least.
+constexpr int64_t kGrain = 32768;
+
+template <class T>
+struct StorageOf {
+  using type = T;
+};
+template <>
+struct StorageOf<c10::Half> {
+  using type = Half;
+};
+template <>
+struct StorageOf<c10::BFloat16> {
+  using type = BFloat16;
+};
+
+// Calls f with a value of the storage type of the tensor's dtype: float, double, Half or BFloat16.
+template <class F>
+void dispatch_dtype(const Tensor& tensor, const F& f) {
+  THO_DISPATCH_V2(tensor.scalar_type(), "a reluxfast op", AT_WRAP([&] { f(typename StorageOf<scalar_t>::type{}); }),
+                  AT_EXPAND(AT_FLOATING_TYPES), ScalarType::Half, ScalarType::BFloat16);
+}
+
+inline std::vector<int64_t> sizes_of(const Tensor& x) {
+  const auto sizes = x.sizes();
+  return std::vector<int64_t>(sizes.begin(), sizes.end());
+}
+
+inline std::string text(const std::vector<int64_t>& sizes) {
+  std::string out = "(";
+  for (size_t k = 0; k < sizes.size(); ++k) out += (k ? ", " : "") + std::to_string(sizes[k]);
+  return out + ")";
+}
+
+// Dense with dim 1 innermost and the others in order, and not dense in contiguous order.
+inline bool is_channels_last(const Tensor& x) {
+  const int64_t dims = x.dim();
+  if (dims < 3 || x.is_contiguous()) return false;
+  const auto sizes = x.sizes();
+  const auto strides = x.strides();
+  int64_t expected = 1;
+  for (int64_t k = 0; k < dims; ++k) {
+    const int64_t dim = k == 0 ? 1 : k == dims - 1 ? 0 : dims - k;
+    if (sizes[dim] != 1 && strides[dim] != expected) return false;
+    expected *= sizes[dim];
+  }
+  return true;
+}
+
+inline Tensor empty_in_order(const Tensor& like, std::vector<int64_t> sizes, bool channels_last) {
+  if (!channels_last) return torch::stable::new_empty(like, sizes);
+  const int64_t dims = static_cast<int64_t>(sizes.size());
+  sizes.push_back(sizes[1]);
+  sizes.erase(sizes.begin() + 1);
+  Tensor x = torch::stable::new_empty(like, sizes);
+  for (int64_t dim = 1; dim + 1 < dims; ++dim) x = torch::stable::transpose(x, dim, dims - 1);
+  return x;
+}
+
+inline Tensor empty_bytes(const Tensor& like, int64_t count) {
+  return torch::stable::new_empty(like, {count}, ScalarType::Byte);
+}
+
+// x itself if it is dense in the given order, else a copy that is.
+inline Tensor in_order(const Tensor& x, bool channels_last) {
+  const bool there = channels_last ? is_channels_last(x) : x.is_contiguous();
+  if (there) return x;
+  Tensor copy = empty_in_order(x, sizes_of(x), channels_last);
+  torch::stable::copy_(copy, x);
+  return copy;
+}
+
+struct Dense {
+  Tensor tensor;
+  bool channels_last;
+};
+
+// x if it is dense in either order, else a contiguous copy.
+inline Dense dense(const Tensor& x) {
+  const bool channels_last = is_channels_last(x);
+  return {in_order(x, channels_last), channels_last};
+}
+
+inline void check_dtype(const char* name, const Tensor& x) {
+  const ScalarType type = x.scalar_type();
+  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double || type == ScalarType::Half ||
+                      type == ScalarType::BFloat16,
+                  name, " must be float32, float64, float16 or bfloat16, got ", torch::headeronly::toString(type),
+                  "; convert it with .float()");
+}
+
+inline void check_dense(const char* name, const Tensor& x) {
+  STD_TORCH_CHECK(x.is_contiguous() || is_channels_last(x), name,
+                  " must be dense (contiguous or channels-last) to be changed in place, got shape ", text(sizes_of(x)),
+                  "; call the op without the trailing underscore, or ", name, ".contiguous() first");
+}
+
+inline void check_like(const char* name, const Tensor& value, const char* like_name, const Tensor& like) {
+  STD_TORCH_CHECK(value.is_cpu(), name, " must be on the device of ", like_name, ", cpu");
+  STD_TORCH_CHECK(sizes_of(value) == sizes_of(like), name, " must have the shape of ", like_name, ", ",
+                  text(sizes_of(like)), ", got ", text(sizes_of(value)));
+  STD_TORCH_CHECK(value.scalar_type() == like.scalar_type(), name, " must have the dtype of ", like_name);
+}
+
+inline void check_packed(const char* name, const Tensor& packed, int64_t need) {
+  STD_TORCH_CHECK(packed.is_cpu(), name, " must be on the device of g, cpu");
+  STD_TORCH_CHECK(packed.scalar_type() == ScalarType::Byte && packed.dim() == 1 && packed.is_contiguous(), name,
+                  " must be a contiguous 1-D uint8 tensor");
+  STD_TORCH_CHECK(packed.numel() == need, name, " must hold ", need, " bytes for the given period, got ",
+                  packed.numel());
+}
+
+inline void check_mode(int64_t mode) {
+  STD_TORCH_CHECK(mode >= 0 && mode <= 3,
+                  "mode must be 0 (none), 1 (gradient), 2 (deconvnet) or 3 (guided backpropagation), got ", mode);
+}
+
+inline void check_period(const Tensor& g, int64_t period) {
+  STD_TORCH_CHECK(g.numel() == 0 || (period > 0 && g.numel() % period == 0),
+                  "period must divide the number of elements of g, ", g.numel(), ", got ", period);
+}
+
+}  // namespace reluxfast

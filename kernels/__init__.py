@@ -1,0 +1,1 @@
+"""Triton kernels of reluxfast, one file per op family; installed and imported as `reluxfast.kernels` only."""

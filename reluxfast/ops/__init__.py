@@ -1,0 +1,180 @@
+"""The fused operators torch.ops.reluxfast.*, and the functions that call them through the active backend.
+
+Each operator has a schema, a fake and a pure-torch reference here; compiled kernels only implement. None of them has a
+derivative. What an operator computes stands at the head of its file: relu_pack.py, gate.py, max_pool.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from reluxfast.errors import BackendUnavailable
+from reluxfast.ops.backend import active_backend, available_backends, backend
+from reluxfast.ops.gate import MODES, gate_inplace_reference, gate_reference
+from reluxfast.ops.max_pool import max_pool_pack_reference, max_pool_scatter_reference
+from reluxfast.ops.relu_pack import relu_pack_inplace_reference, relu_pack_reference
+
+__all__ = [
+    "MODES",
+    "active_backend",
+    "available_backends",
+    "backend",
+    "gate",
+    "gate_",
+    "max_pool_pack",
+    "max_pool_scatter",
+    "relu_pack",
+    "relu_pack_",
+]
+
+_IMPLEMENTATIONS: dict[str, tuple[Callable, Callable]] = {
+    "relu_pack": (torch.ops.reluxfast.relu_pack.default, relu_pack_reference),
+    "relu_pack_": (torch.ops.reluxfast.relu_pack_.default, relu_pack_inplace_reference),
+    "gate": (torch.ops.reluxfast.gate.default, gate_reference),
+    "gate_": (torch.ops.reluxfast.gate_.default, gate_inplace_reference),
+    "max_pool_pack": (torch.ops.reluxfast.max_pool_pack.default, max_pool_pack_reference),
+    "max_pool_scatter": (torch.ops.reluxfast.max_pool_scatter.default, max_pool_scatter_reference),
+}
+
+
+def _implementation(name: str, x: Tensor) -> Callable:
+    operator, reference = _IMPLEMENTATIONS[name]
+    # A compiled graph holds the operator itself; the choice of a backend belongs to eager calls.
+    if torch.compiler.is_compiling():
+        return operator
+    chosen = active_backend()
+    if chosen == "cpp" and x.device.type != "cpu":
+        raise BackendUnavailable(
+            "cpp", f"its kernels take CPU tensors, got one on {x.device}", "Use backend 'auto' or move the tensor"
+        )
+    return reference if chosen == "reference" else operator
+
+
+def relu_pack(
+    x: Tensor,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    lo: float = 0.0,
+    hi: float = math.inf,
+    pack: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """y = min(max(x + bias + residual, lo), hi) and the packed bits of its derivative.
+
+    Args:
+        x: (N, C, *S), or 1-D or 2-D; float32, float64, float16 or bfloat16.
+        bias: (C,) of x's dtype.
+        residual: x's shape and dtype, any strides.
+        lo, hi: ReLU is 0, inf; ReLU6 is 0, 6.
+        pack: whether to return the bits.
+
+    Returns:
+        y in x's shape, dtype and dense order, and the mask, uint8 (4*ceil(numel/32),): bit i & 7 of byte i >> 3 is
+        1 where lo < z < hi for element i of the memory order. Without `pack` the mask is empty, (0,).
+    """
+    return _implementation("relu_pack", x)(x, bias, residual, lo, hi, pack)
+
+
+def relu_pack_(
+    x: Tensor,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    lo: float = 0.0,
+    hi: float = math.inf,
+    pack: bool = True,
+) -> Tensor:
+    """As `relu_pack`, y written into x, which must be dense; returns the mask."""
+    return _implementation("relu_pack_", x)(x, bias, residual, lo, hi, pack)
+
+
+def gate(
+    g: Tensor, mask: Tensor | None, skip: Tensor | None = None, mode: int = 1, period: int | None = None
+) -> Tensor:
+    """s = g + skip where the mode's conditions hold, else exactly 0.
+
+    Args:
+        g: (R*N, C, *S), class-major; float32, float64, float16 or bfloat16.
+        mask: uint8 bits of `relu_pack` for `period` elements; may be None for modes 0 and 2.
+        skip: g's shape and dtype, any strides.
+        mode: 0 none, 1 gradient (bit set), 2 deconvnet (s > 0), 3 guided backpropagation (both).
+        period: number of elements the mask covers, a divisor of g's element count; default all of them.
+
+    Returns:
+        The result in g's shape, dtype and dense order.
+    """
+    return _implementation("gate", g)(g, mask, skip, mode, g.numel() if period is None else period)
+
+
+def gate_(g: Tensor, mask: Tensor | None, skip: Tensor | None = None, mode: int = 1, period: int | None = None) -> None:
+    """As `gate`, written into g, which must be dense."""
+    _implementation("gate_", g)(g, mask, skip, mode, g.numel() if period is None else period)
+
+
+def max_pool_pack(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil_mode: bool = False,
+    relu: bool = False,
+    pack: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Max-pool x, or relu(x), and keep the winning tap of each window in 2, 4 or 8 bits.
+
+    Args:
+        x: (N, C, *S) with one to three spatial sizes; float32, float64, float16 or bfloat16.
+        kernel, stride, padding, dilation: one size per spatial dimension; at most 256 taps.
+        ceil_mode: as in torch.nn.MaxPool2d.
+        relu: pool relu(x), without storing it.
+        pack: whether to return winner and mask.
+
+    Returns:
+        y (N, C, *out) in x's dense order; winner, uint8: the tap's row-major offset in the kernel, fields of 2 bits up
+        to 4 taps, 4 bits up to 16, else 8, in y's memory order; mask, uint8: bits 1[y > 0], empty unless `relu`.
+    """
+    return _implementation("max_pool_pack", x)(
+        x, list(kernel), list(stride), list(padding), list(dilation), ceil_mode, relu, pack
+    )
+
+
+def max_pool_scatter(
+    g: Tensor,
+    winner: Tensor,
+    mask: Tensor | None,
+    input_spatial: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    mode: int = 0,
+    period: int | None = None,
+) -> Tensor:
+    """The reverse of `max_pool_pack`: each window's g goes to its winner; overlapping windows add up.
+
+    Args:
+        g: (R*N, C, *out), class-major, in the dense order that y had.
+        winner, mask: of `max_pool_pack` for `period` elements; mask may be None for modes 0 and 2.
+        input_spatial: the spatial sizes of the pool's input.
+        kernel, stride, padding, dilation: as given to `max_pool_pack`.
+        mode: 0 plain pool; 1, 2 or 3 a pool fused with the ReLU before it, gated as in `gate`.
+        period: number of elements winner and mask cover, a divisor of g's element count; default all of them.
+
+    Returns:
+        (R*N, C, *input_spatial) in g's dtype and dense order.
+    """
+    return _implementation("max_pool_scatter", g)(
+        g,
+        winner,
+        mask,
+        list(input_spatial),
+        list(kernel),
+        list(stride),
+        list(padding),
+        list(dilation),
+        mode,
+        g.numel() if period is None else period,
+    )

@@ -1,0 +1,97 @@
+"""How every op is registered: schema, reference as the default implementation, fake, and a backward that refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+NAMESPACE = "reluxfast"
+
+
+def _refusal(name: str) -> str:
+    return (
+        f"{NAMESPACE}::{name} has no derivative: it is part of an attribution walk. "
+        "Call it under torch.no_grad() or on detached tensors"
+    )
+
+
+def _refuse_on_backward(name: str) -> None:
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    def backward(ctx, *gradients):
+        raise RuntimeError(_refusal(name))
+
+    torch.library.register_autograd(f"{NAMESPACE}::{name}", backward, setup_context=setup_context)
+
+
+def _refuse_on_call(name: str) -> None:
+    # register_autograd takes functional ops only, so an in-place op gets its autograd kernel by hand.
+    op = getattr(getattr(torch.ops, NAMESPACE), name).default
+
+    def autograd(*args):
+        if torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args):
+            raise RuntimeError(_refusal(name))
+        with torch._C._AutoDispatchBelowAutograd():
+            return op(*args)
+
+    torch.library.impl(f"{NAMESPACE}::{name}", "Autograd", autograd)
+
+
+def register(name: str, schema: str, reference: Callable, fake: Callable, mutates: bool = False) -> None:
+    """Register one op.
+
+    Args:
+        name: its name in torch.ops.reluxfast.
+        schema: arguments and results in the schema language.
+        reference: the pure-torch definition, which also answers where no compiled kernel does.
+        fake: shapes, dtypes and strides of the results for tensors without data.
+        mutates: whether the op writes into an argument.
+    """
+    qualified = f"{NAMESPACE}::{name}"
+    torch.library.define(qualified, schema)
+    torch.library.impl(qualified, "default", reference)
+    torch.library.register_fake(qualified)(fake)
+    if mutates:
+        _refuse_on_call(name)
+    else:
+        _refuse_on_backward(name)
+
+
+def check_dtype(name: str, x: Tensor) -> None:
+    """Refuse a dtype that no op computes in."""
+    torch._check(
+        x.dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16),
+        lambda: f"{name} must be float32, float64, float16 or bfloat16, got {x.dtype}; convert it with .float()",
+    )
+
+
+def check_like(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
+    """Refuse a tensor whose shape, dtype or device differs from another's."""
+    torch._check(
+        value.shape == like.shape,
+        lambda: f"{name} must have the shape of {like_name}, {tuple(like.shape)}, got {tuple(value.shape)}",
+    )
+    torch._check(
+        value.dtype == like.dtype,
+        lambda: f"{name} must have the dtype of {like_name}, {like.dtype}, got {value.dtype}",
+    )
+    torch._check(
+        value.device == like.device,
+        lambda: f"{name} must be on the device of {like_name}, {like.device}, got {value.device}",
+    )
+
+
+def check_packed(name: str, packed: Tensor, device: torch.device, need: int) -> None:
+    """Refuse packed bytes of the wrong dtype, layout, device or length."""
+    torch._check(
+        packed.dtype == torch.uint8 and packed.dim() == 1 and packed.is_contiguous(),
+        lambda: f"{name} must be a contiguous 1-D uint8 tensor, got {packed.dtype} with shape {tuple(packed.shape)}",
+    )
+    torch._check(packed.device == device, lambda: f"{name} must be on the device of g, {device}, got {packed.device}")
+    torch._check(
+        packed.shape[0] == need,
+        lambda: f"{name} must hold {need} bytes for the given period, got {packed.shape[0]}",
+    )

@@ -1,0 +1,1 @@
+"""The one-bit tape and the reverse walk."""

@@ -1,0 +1,123 @@
+// Runs the CPU kernels on the far end of arrays of more than 2^32 elements. The arrays are address space without memory
+// behind it, of which the kernels touch a few pages; an index that does not fit in 64-bit arithmetic faults or is
+// wrong.
+#include <sys/mman.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "cpu/gate.h"
+#include "cpu/max_pool.h"
+#include "cpu/relu_pack.h"
+
+using namespace reluxfast;
+
+namespace {
+
+template <class T>
+T* reserve(int64_t count) {
+  void* p = mmap(nullptr, static_cast<size_t>(count) * sizeof(T), PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) std::exit(77);
+  return static_cast<T*>(p);
+}
+
+void expect(bool right, const char* what) {
+  if (right) return;
+  std::printf("wrong: %s\n", what);
+  std::exit(1);
+}
+
+constexpr int64_t kMany = (int64_t{1} << 32) + 96;
+
+void relu_pack_end() {
+  ReluPack<float> a{};
+  float bias[3 + kWord];
+  for (int k = 0; k < 3 + kWord; ++k) bias[k] = static_cast<float>(k % 3);
+  a.x = a.y = reserve<float>(kMany);
+  a.mask = reserve<uint8_t>(packed_bytes(kMany, 1));
+  a.bias = bias;
+  a.numel = kMany;
+  a.channels = 3;
+  a.inner = 1;
+  a.hi = 8;
+  relu_pack_words(a, kMany / kWord - 2, kMany / kWord);
+  for (int64_t i = kMany - 64; i < kMany; ++i) {
+    expect(a.y[i] == static_cast<float>(i % 3), "relu_pack value");
+    expect(((a.mask[i >> 3] >> (i & 7)) & 1) == (i % 3 > 0), "relu_pack bit");
+  }
+}
+
+void gate_end() {
+  // Two classes; the second begins beyond 2^32.
+  Gate<float> a{};
+  float* g = reserve<float>(2 * kMany);
+  uint8_t* mask = reserve<uint8_t>(packed_bytes(kMany, 1));
+  for (int64_t i = kMany - 64; i < kMany; ++i) g[kMany + i] = static_cast<float>(i % 5);
+  for (int64_t b = (kMany - 64) / 8; b < kMany / 8; ++b) mask[b] = 0x5a;
+  a.g = g;
+  a.out = g;
+  a.mask = mask;
+  a.period = kMany;
+  a.mode = 1;
+  gate_words(a, 2 * a.words_per_repeat() - 2, 2 * a.words_per_repeat());
+  for (int64_t i = kMany - 64; i < kMany; ++i) {
+    expect(g[kMany + i] == (((0x5a >> (i & 7)) & 1) ? static_cast<float>(i % 5) : 0.0f), "gate value");
+  }
+}
+
+// One image so large that its last windows lie beyond 2^31 and its last rows beyond 2^33, or so many small ones.
+void pool_end(int64_t images, int64_t channels, int64_t height, int64_t width) {
+  Pool pool{};
+  pool.images = images;
+  pool.channels = channels;
+  pool.depth = Window{1, 1, 1, 1, 0, 1};
+  pool.height = Window{height, height / 2, 2, 2, 0, 1};
+  pool.width = Window{width, width / 2, 2, 2, 0, 1};
+  PoolPack<float> a{};
+  a.pool = pool;
+  a.width = 2;
+  float* x = reserve<float>(a.numel_in());
+  a.x = x;
+  a.y = reserve<float>(a.numel_out());
+  a.winner = reserve<uint8_t>(packed_bytes(a.numel_out(), 2));
+  expect(a.numel_out() > (int64_t{1} << 31), "size of the case");
+  const int64_t row = width * channels, last = a.numel_in() - 2 * row;
+  for (int64_t i = 0; i < 2 * row; ++i) x[last + i] = static_cast<float>(i % 7);
+  const int64_t chunks = (a.numel_out() + kPoolChunk - 1) / kPoolChunk;
+  pool_pack_chunks(a, chunks - row / 2 / kPoolChunk - 2, chunks);
+
+  PoolScatter<float> s{};
+  s.pool = pool;
+  s.g = a.y;
+  s.winner = a.winner;
+  s.period_images = images;
+  s.width = 2;
+  s.out = reserve<float>(a.numel_in());
+  pool_scatter_rows(s, s.rows() - 2, s.rows());
+  for (int64_t w = 0; w < width / 2; ++w) {
+    for (int64_t c = 0; c < channels; ++c) {
+      const int64_t y = a.numel_out() - row / 2 + w * channels + c;
+      float best = -1, sum = 0;
+      for (int64_t tap = 0; tap < 4; ++tap) {
+        const int64_t at = last + (tap / 2) * row + (2 * w + tap % 2) * channels + c;
+        best = x[at] > best ? x[at] : best;
+        sum += s.out[at];
+        expect(s.out[at] == 0 || s.out[at] == x[at], "scatter goes to the winner");
+      }
+      expect(a.y[y] == best, "pool value");
+      expect(sum == best, "scatter value");
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  relu_pack_end();
+  gate_end();
+  pool_end(1, 16, 24000, 24000);
+  pool_end(6000000, 1, 38, 38);
+  std::printf("right\n");
+  return 0;
+}

@@ -1,0 +1,54 @@
+"""opcheck for every op; run as a program it checks one case of each, which may be without the library."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.library import opcheck
+
+INF = float("inf")
+
+
+def cases() -> list[tuple[str, tuple]]:
+    """Op names and arguments: every op, both dense orders, strides that are neither, and optional tensors left out."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    contiguous = random(2, 3, 4, 6)
+    last = contiguous.to(memory_format=torch.channels_last)
+    permuted = random(6, 4, 3, 2).permute(3, 2, 1, 0)
+    mask = torch.full((20,), 0b1011, dtype=torch.uint8)
+    pool = ([2, 3], [2, 2], [0, 1], [1, 1])
+    winner = torch.full((20,), 0b00100001, dtype=torch.uint8)
+    bits = torch.full((8,), 0b101, dtype=torch.uint8)
+    listed: list[tuple[str, tuple]] = []
+    for x in (contiguous, last, permuted):
+        listed.append(("relu_pack", (x, random(3), contiguous, 0.0, 6.0, True)))
+        listed.append(("gate", (x, mask, last, 3, 144)))
+        listed.append(("max_pool_pack", (x, *pool, False, True, True)))
+    listed.append(("relu_pack", (last, None, None, 0.0, INF, False)))
+    listed.append(("gate", (contiguous, None, None, 2, 144)))
+    listed.append(("max_pool_pack", (contiguous, *pool, True, False, False)))
+    for x in (contiguous, last):
+        listed.append(("relu_pack_", (x.clone(), random(3), permuted, 0.0, INF, True)))
+        listed.append(("gate_", (x.clone(), mask, permuted, 1, 144)))
+        g = x[:, :, ::2, ::2].clone(memory_format=torch.preserve_format)
+        listed.append(("max_pool_scatter", (g, winner, bits, [4, 6], *pool, 3, 36)))
+    listed.append(("max_pool_scatter", (random(4, 3, 2, 3), winner, None, [4, 6], *pool, 0, 36)))
+    return listed
+
+
+def check(name: str, arguments: tuple) -> None:
+    """Raises where schema, fake, autograd registration or tracing of the op is wrong."""
+    opcheck(getattr(torch.ops.reluxfast, name).default, arguments)
+
+
+if __name__ == "__main__":
+    import reluxfast.ops as ops
+
+    one_of_each = dict(reversed(cases()))
+    for name, arguments in one_of_each.items():
+        check(name, arguments)
+    print(sorted(one_of_each), ops.available_backends()["cpp"])

@@ -1,0 +1,78 @@
+"""Random calls of every op, compiled against reference, bit for bit; run as a program, once per instruction set."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+from torch import Tensor
+
+from reluxfast import ops
+from reluxfast.ops import native
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def _random(rng: random.Random, shape: tuple[int, ...], dtype: torch.dtype, layout: str) -> Tensor:
+    x = torch.randn(shape, dtype=torch.float64)
+    if rng.random() < 0.3:
+        x[torch.rand(shape) < 0.1] = rng.choice([float("nan"), float("inf"), float("-inf"), 0.0, -0.0])
+    x = x.to(dtype)
+    if layout == "channels_last":
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    return x.transpose(0, -1).contiguous().transpose(0, -1) if layout == "permuted" else x
+
+
+def _pool(rng: random.Random, dims: int) -> list[list[int]]:
+    kernel = [rng.choice([1, 2, 2, 3, 3, 4, 5]) for _ in range(dims)]
+    stride = [rng.choice([1, 2, 2, 3]) for _ in range(dims)]
+    return [kernel, stride, [rng.randint(0, k // 2) for k in kernel], [1] * dims]
+
+
+def case(seed: int) -> dict[str, Tensor]:
+    """The results of one random call of every op, by name."""
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    dtype, layout, dims = (
+        rng.choice(DTYPES),
+        rng.choice(["contiguous", "channels_last", "permuted"]),
+        rng.choice([1, 2, 2, 3]),
+    )
+    spatial = [rng.choice([5, 6, 7, 8, 20, 35]) if d == dims - 1 else rng.choice([5, 6, 8]) for d in range(dims)]
+    shape = (rng.choice([1, 2, 3]), rng.choice([1, 3, 16, 33, 64]), *spatial)
+    x, residual = _random(rng, shape, dtype, layout), _random(rng, shape, dtype, "permuted")
+    bias = _random(rng, shape[1:2], dtype, "contiguous") if rng.random() < 0.5 else None
+    lo, hi = rng.choice([(0.0, float("inf")), (0.0, 1.0), (-0.7, 0.9)])
+    results: dict[str, Tensor] = {}
+    results["y"], results["mask"] = ops.relu_pack(x, bias, residual if rng.random() < 0.5 else None, lo, hi)
+    g = _random(rng, (2 * shape[0], *shape[1:]), dtype, layout)
+    skip = _random(rng, tuple(g.shape), dtype, "permuted") if rng.random() < 0.5 else None
+    results["gated"] = ops.gate(g, results["mask"], skip, rng.randrange(4), x.numel())
+    pool = _pool(rng, dims)
+    pooled, winner, positive = ops.max_pool_pack(x, *pool, rng.random() < 0.5, True)
+    results.update(pooled=pooled, winner=winner, positive=positive)
+    g = _random(rng, (2 * pooled.shape[0], *pooled.shape[1:]), dtype, "contiguous")
+    g = g.movedim(1, -1).contiguous().movedim(-1, 1) if layout == "channels_last" else g
+    results["scattered"] = ops.max_pool_scatter(g, winner, positive, spatial, *pool, rng.randrange(4), pooled.numel())
+    return results
+
+
+def compare(seed: int) -> None:
+    """Raises where the compiled kernels and the reference differ in a value or a stride."""
+    with ops.backend("cpp"):
+        compiled = case(seed)
+    with ops.backend("reference"):
+        reference = case(seed)
+    for name, want in reference.items():
+        got = compiled[name]
+        assert got.stride() == want.stride() and got.dtype == want.dtype, f"case {seed}: layout of {name}"
+        same = (got == want) | ((got != got) & (want != want))
+        assert bool(same.all()), f"case {seed}: {int((~same).sum())} elements of {name} differ"
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    count = 150
+    for seed in range(count):
+        compare(seed)
+    print(f"{native.cpu_isa()}: {count} cases")

@@ -1,0 +1,161 @@
+"""The ops stated a second time, in float64 and numpy and sharing no code with them, and the tensors they are tested on.
+
+Inputs lie on a grid of quarters, so that every sum of them is exact in every dtype: results and bits must then be
+equal, not merely close.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+LAYOUTS = ("contiguous", "channels_last", "permuted", "sliced")
+
+
+def grid(shape: tuple[int, ...], seed: int, special: bool = False) -> np.ndarray:
+    """Quarters between -4 and 4 as float64; `special` puts NaN, infinities and negative zero among them."""
+    generator = np.random.default_rng(seed)
+    values = generator.integers(-16, 17, size=shape) / 4
+    if special and values.size:
+        for value in (np.nan, np.inf, -np.inf, -0.0):
+            values[generator.random(shape) < 0.1] = value
+    return values
+
+
+def tensor(values: np.ndarray, dtype: torch.dtype, layout: str) -> Tensor:
+    """The values as a tensor whose memory is laid out as named; "permuted" and "sliced" are not dense."""
+    x = torch.tensor(values, dtype=dtype)
+    if layout == "channels_last" and x.dim() >= 3:
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    if layout == "permuted":
+        return x.transpose(0, -1).contiguous().transpose(0, -1)
+    if layout == "sliced":
+        return torch.stack([x, torch.full_like(x, 99)], dim=-1)[..., 0]
+    return x
+
+
+def array(x: Tensor) -> np.ndarray:
+    """x as float64."""
+    return x.double().numpy()
+
+
+def in_memory_order(values: np.ndarray, like: Tensor) -> np.ndarray:
+    """The elements in the dense order that `like`, an op's input, has or is brought to."""
+    last = like.dim() >= 3 and not like.is_contiguous() and like.movedim(1, -1).is_contiguous()
+    return (np.moveaxis(values, 1, -1) if last else values).ravel()
+
+
+def packed(values: np.ndarray, width: int) -> np.ndarray:
+    """Fields of `width` bits, lowest bit first, padded with zeros to whole groups of four bytes."""
+    bits = (values.astype(np.int64)[:, None] >> np.arange(width)) & 1
+    flat = np.zeros(math.ceil(values.size * width / 32) * 32, dtype=np.uint8)
+    flat[: values.size * width] = bits.ravel()
+    return np.packbits(flat, bitorder="little")
+
+
+def relu_pack(x, bias, residual, lo, hi) -> tuple[np.ndarray, np.ndarray]:
+    """y and the bits 1[lo < z < hi], both of x's shape."""
+    z = x.copy()
+    if bias is not None:
+        z = z + bias.reshape(-1, *[1] * (x.ndim - 2))
+    if residual is not None:
+        with np.errstate(invalid="ignore"):
+            z = z + residual
+    y = np.where(np.isnan(z), z, np.minimum(np.maximum(z, lo), hi))
+    return y, (z > lo) & (z < hi)
+
+
+def gate(g, bits, skip, mode) -> np.ndarray:
+    """The gated sum; `bits`, (N, ...), is repeated over the classes that g, (R*N, ...), holds one after the other."""
+    with np.errstate(invalid="ignore"):
+        s = g if skip is None else g + skip
+    keep = np.ones(g.shape, dtype=bool)
+    if mode & 1:
+        keep &= np.concatenate([bits] * (len(g) // max(len(bits), 1))) if len(bits) else bits
+    if mode & 2:
+        keep &= s > 0
+    return np.where(keep, s, 0.0)
+
+
+def windows(size, kernel, stride, padding, dilation, ceil_mode):
+    """For each window along one dimension, its list of (tap, position) inside the input."""
+    found = []
+    for start in itertools.count(-padding, stride):
+        end = start + (kernel - 1) * dilation + 1
+        overhang = end - (size + padding)
+        if overhang > 0 and not (ceil_mode and overhang < stride and start < size):
+            return found
+        taps = [(tap, start + tap * dilation) for tap in range(kernel)]
+        found.append([(tap, at) for tap, at in taps if 0 <= at < size])
+    return found
+
+
+def pool_windows(spatial, kernel, stride, padding, dilation, ceil_mode):
+    """Output sizes, and for each output index its list of (row-major tap, input index)."""
+    along = [windows(*one, ceil_mode) for one in zip(spatial, kernel, stride, padding, dilation, strict=True)]
+    out = tuple(len(w) for w in along)
+    listed = {}
+    for index in itertools.product(*(range(n) for n in out)):
+        choices = itertools.product(*(along[d][i] for d, i in enumerate(index)))
+        listed[index] = [
+            (int(np.ravel_multi_index([tap for tap, _ in choice], kernel)), tuple(at for _, at in choice))
+            for choice in choices
+        ]
+    return out, listed
+
+
+def max_pool(x, pool, relu) -> tuple[np.ndarray, np.ndarray]:
+    """y and the winning taps, (N, C, *out): the first maximum, or the last NaN."""
+    out, listed = pool_windows(x.shape[2:], *pool)
+    if relu:
+        x = np.where(x < 0, 0.0, x)
+    y = np.full((*x.shape[:2], *out), -np.inf)
+    winner = np.zeros(y.shape, dtype=np.int64)
+    for index, taps in listed.items():
+        best, won = y[(..., *index)], winner[(..., *index)]
+        won[...] = taps[0][0]
+        for tap, at in taps:
+            value = x[(..., *at)]
+            taken = (value > best) | np.isnan(value)
+            won[taken] = tap
+            best[taken] = value[taken]
+    return y, winner
+
+
+def max_pool_scatter(g, winner, bits, spatial, pool, mode) -> np.ndarray:
+    """Each window's g, gated, added at its winner, (R*N, C, *spatial)."""
+    repeats = len(g) // max(len(winner), 1)
+    winner = np.concatenate([winner] * repeats) if repeats else winner
+    if mode & 1:
+        g = np.where(np.concatenate([bits] * repeats) if repeats else bits, g, 0.0)
+    s = np.zeros((*g.shape[:2], *spatial))
+    _, listed = pool_windows(spatial, *pool)
+    for index, taps in listed.items():
+        for tap, at in taps:
+            s[(..., *at)] += np.where(winner[(..., *index)] == tap, g[(..., *index)], 0.0)
+    return np.where(s > 0, s, 0.0) if mode & 2 else s
+
+
+def assert_equal(actual: Tensor, expected: np.ndarray, like: Tensor) -> None:
+    """Equal values, NaN where NaN is expected, and the dense order of the op's input `like`."""
+    assert actual.dtype == like.dtype
+    assert tuple(actual.shape) == expected.shape
+    got, want = array(actual), torch.from_numpy(expected).to(like.dtype).double().numpy()
+    wrong = np.argwhere(~((got == want) | (np.isnan(got) & np.isnan(want))))
+    first = [f"{tuple(i)}: got {got[tuple(i)]}, expected {want[tuple(i)]}" for i in wrong[:5]]
+    assert not len(wrong), f"{len(wrong)} of {got.size} elements differ; the first: " + "; ".join(first)
+    last = like.dim() >= 3 and not like.is_contiguous() and like.movedim(1, -1).is_contiguous()
+    dense = actual.movedim(1, -1) if last else actual
+    assert dense.is_contiguous(), f"strides {actual.stride()} do not keep the order of strides {like.stride()}"
+
+
+def assert_packed(actual: Tensor, values: np.ndarray, width: int, like: Tensor) -> None:
+    """The packed bytes are those of `values` in the memory order that `like` has."""
+    assert actual.dtype == torch.uint8
+    expected = packed(in_memory_order(values, like), width)
+    assert actual.tolist() == expected.tolist()

@@ -1,0 +1,133 @@
+"""The ops as operators: opcheck, torch.compile, torch.export, no derivative, one registration."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from reluxfast import ops
+from reluxfast.ops import native
+from tests.ops import registration
+from tests.ops.test_backend import WITHOUT_LIBRARY, python
+
+POOL = ([3, 3], [2, 2], [1, 1], [1, 1])
+
+
+class _EveryOp(torch.nn.Module):
+    """Calls all six ops through the public functions."""
+
+    def forward(self, x, bias, g):
+        y, mask = ops.relu_pack(x, bias)
+        pooled, winner, positive = ops.max_pool_pack(y, *POOL, relu=True)
+        back = ops.max_pool_scatter(g, winner, positive, x.shape[2:], *POOL, mode=3)
+        gated = ops.gate(back, mask, y, 1)
+        changed = x * 2
+        second = ops.relu_pack_(changed, bias, x, 0.0, 6.0)
+        ops.gate_(gated, second, changed, 3)
+        return pooled, gated, changed, mask, second
+
+
+def _inputs(layout):
+    x = torch.randn(2, 5, 7, 9).to(memory_format=layout)
+    return x, torch.randn(5), torch.randn(2, 5, 4, 5).to(memory_format=layout)
+
+
+@pytest.mark.parametrize("index", range(len(registration.cases())), ids=lambda i: f"{registration.cases()[i][0]}-{i}")
+def test_opcheck(index, poisoned_memory):
+    # Uninitialised memory is compared by opcheck's own clones, so its filling is of no use here.
+    torch.use_deterministic_algorithms(False)
+    registration.check(*registration.cases()[index])
+
+
+def test_opcheck_without_the_library():
+    done = python(WITHOUT_LIBRARY + "import runpy; runpy.run_module('tests.ops.registration', run_name='__main__')")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{sorted(ops._IMPLEMENTATIONS)} reluxfast was installed without its compiled kernels"
+
+
+def test_the_library_answers_where_it_is():
+    for name in ("relu_pack", "relu_pack_", "gate", "gate_", "max_pool_pack", "max_pool_scatter"):
+        compiled = torch._C._dispatch_has_kernel_for_dispatch_key(f"reluxfast::{name}", "CPU")
+        assert compiled == (native.MISSING_REASON is None)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "layout"),
+    [
+        ("aot_eager", torch.contiguous_format),
+        ("aot_eager", torch.channels_last),
+        ("inductor", torch.channels_last),
+    ],
+)
+def test_compile(compiler, layout):
+    inputs = _inputs(layout)
+    expected = _EveryOp()(*inputs)
+    torch._dynamo.reset()
+    with torch.no_grad():
+        actual = torch.compile(_EveryOp(), fullgraph=True, backend=compiler)(*inputs)
+    for got, want in zip(actual, expected, strict=True):
+        assert torch.equal(got, want) and got.stride() == want.stride()
+
+
+def test_compile_with_a_dynamic_batch():
+    torch._dynamo.reset()
+    function = torch.compile(_EveryOp(), fullgraph=True, backend="aot_eager", dynamic=True)
+    for batch in (2, 3, 5):
+        inputs = torch.randn(batch, 5, 7, 9), torch.randn(5), torch.randn(batch, 5, 4, 5)
+        for got, want in zip(function(*inputs), _EveryOp()(*inputs), strict=True):
+            assert torch.equal(got, want)
+
+
+def test_export():
+    inputs = _inputs(torch.contiguous_format)
+    program = torch.export.export(_EveryOp(), inputs)
+    called = {str(node.target) for node in program.graph.nodes if "reluxfast" in str(node.target)}
+    assert called == {f"reluxfast.{name}.default" for name in ops._IMPLEMENTATIONS}
+    for got, want in zip(program.module()(*inputs), _EveryOp()(*inputs), strict=True):
+        assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda x: ops.relu_pack(x)[0], lambda x: ops.gate(x, None, None, 2)], ids=["relu_pack", "gate"]
+)
+def test_a_derivative_is_refused(call):
+    with pytest.raises(RuntimeError, match=r"has no derivative.*torch\.no_grad"):
+        call(torch.randn(4, requires_grad=True)).sum().backward()
+
+
+@pytest.mark.parametrize("call", [ops.relu_pack_, lambda x: ops.gate_(x, None, None, 2)], ids=["relu_pack_", "gate_"])
+def test_a_derivative_in_place_is_refused(call):
+    leaf = torch.randn(4, requires_grad=True)
+    with ops.backend("auto"), pytest.raises(RuntimeError, match=r"has no derivative.*torch\.no_grad"):
+        call(leaf * 1)
+    with torch.no_grad():
+        call(leaf * 1)
+
+
+def test_fakes_refuse_what_the_ops_refuse():
+    meta = torch.empty(2, 3, 4, 4, device="meta")
+    with pytest.raises(RuntimeError, match="padding must be at most half of the kernel"):
+        ops.max_pool_pack(meta, [2, 2], [2, 2], [2, 2], [1, 1])
+    with pytest.raises(RuntimeError, match="mask must be given"):
+        ops.gate(meta, None)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_output_sizes_are_torchs(padding, ceil_mode):
+    for size in range(3, 12):
+        for kernel, stride, dilation in [(2, 2, 1), (3, 2, 1), (3, 1, 2), (2, 5, 1), (3, 4, 1)]:
+            if size < dilation * (kernel - 1) + 1:
+                continue
+            x = torch.empty(1, 1, size, size, device="meta")
+            want = torch.nn.functional.max_pool2d(x, kernel, stride, padding, dilation, ceil_mode)
+            pair = [[v, v] for v in (kernel, stride, padding, dilation)]
+            assert ops.max_pool_pack(x, *pair, ceil_mode)[0].shape == want.shape
+
+
+def test_the_kernels_folder_has_one_name():
+    import reluxfast.kernels
+
+    assert reluxfast.kernels.__name__ == "reluxfast.kernels" and "kernels" not in sys.modules
