@@ -9,7 +9,9 @@ import re
 import threading
 import traceback
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +22,10 @@ from reluxfast.errors import ReluxfastError, UnsupportedNode
 _AUTOGRAD_ALONE = ("is being modified inplace", "Inference tensors cannot be saved")
 _lock = threading.Lock()  # torch.export keeps process-wide tracing state
 _torch_folder = os.path.dirname(torch.__file__)
+
+
+class _OwnDerivative(Exception):
+    """A torch.autograd.Function of the model was met: tracing would follow its forward and lose its backward."""
 
 
 def export_program(twin: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
@@ -61,9 +67,29 @@ def _exported(twin: nn.Module, rows: tuple, shapes: tuple, gradients: bool) -> t
             modes.enter_context(mode)
         modes.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
+        modes.enter_context(_own_derivatives_refused())
         modes.callback(logger.setLevel, level)
         logger.setLevel(logging.CRITICAL)
         return torch.export.export(twin, rows, dynamic_shapes=shapes, strict=False)
+
+
+@contextmanager
+def _own_derivatives_refused() -> Iterator[None]:
+    """Makes `torch.autograd.Function.apply` of classes outside torch raise, in this thread."""
+    thread = threading.get_ident()
+    function = torch.autograd.Function
+    original = function.__dict__["apply"]
+
+    def watched(cls: type, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() == thread and not cls.__module__.startswith("torch."):
+            raise _OwnDerivative(f"{cls.__module__}.{cls.__qualname__}")
+        return original.__func__(cls, *args, **kwargs)
+
+    function.apply = classmethod(watched)
+    try:
+        yield
+    finally:
+        function.apply = original
 
 
 def functionalised(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -84,6 +110,15 @@ def _is_variadic(twin: nn.Module) -> bool:
 
 def _refusal(error: Exception, twin: nn.Module, rows: tuple[torch.Tensor, ...]) -> UnsupportedNode:
     source, module_path = _users_frame(error, twin)
+    for cause in _chain(error):
+        if isinstance(cause, _OwnDerivative):
+            return UnsupportedNode(
+                str(cause),
+                "a torch.autograd.Function defines a derivative of its own, which a captured graph cannot see",
+                module_path,
+                source,
+                remedy="Write it in plain operations; for a straight-through estimate, x + (y - x).detach()",
+            )
     text = str(error)
     shapes = ", ".join(str(("N", *x.shape[1:])) for x in rows)
     kind = type(error).__name__
@@ -126,12 +161,9 @@ def _users_frame(error: BaseException, twin: nn.Module) -> tuple[str, str]:
     """Source line of the innermost frame outside torch, and the path of the module it ran in."""
     paths = {id(module): name for name, module in twin.named_modules()}
     source, module_path = "", ""
-    seen: set[int] = set()
-    chain: BaseException | None = error
-    while chain is not None and id(chain) not in seen:
-        seen.add(id(chain))
+    for cause in _chain(error):
         inside = False
-        for frame, line in traceback.walk_tb(chain.__traceback__):
+        for frame, line in traceback.walk_tb(cause.__traceback__):
             owner = paths.get(id(frame.f_locals.get("self")))
             if owner is not None:
                 module_path = owner
@@ -142,5 +174,14 @@ def _users_frame(error: BaseException, twin: nn.Module) -> tuple[str, str]:
                 source = f"{name}:{line}: {text}" if text else f"{name}:{line}"
         if source:
             break
-        chain = chain.__cause__ or chain.__context__
     return source, module_path
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from, outermost first."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__

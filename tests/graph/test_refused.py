@@ -62,3 +62,14 @@ def test_capture_reports_the_first_call_of_a_broken_module():
     with pytest.raises(rx.UnsupportedNode) as raised:
         rx.gradient(Twice().eval(), torch.randn(2, 4), target=0)
     assert raised.value.module_path == "second.inner"
+
+
+def test_own_derivatives_work_as_before_outside_of_capture():
+    """Capture looks at torch.autograd.Function.apply only while it traces."""
+    from tests.zoo.refused import _Reversed
+
+    with pytest.raises(rx.UnsupportedNode):
+        rx.gradient(REFUSED["OwnDerivative"].build(), torch.randn(2, 6), target=0)
+    x = torch.randn(3, requires_grad=True)
+    (g,) = torch.autograd.grad(_Reversed.apply(x).sum(), x)
+    assert torch.equal(g, -torch.ones(3))

@@ -256,3 +256,21 @@ def _traced() -> nn.Module:
 
 for _name, _build in {"Scripted": _scripted, "Traced": _traced}.items():
     REFUSED[_name] = Refused(_name, _build, (6,), "", None, "", "TorchScript")
+
+
+class _Reversed(torch.autograd.Function):
+    """A gradient-reversal layer: its backward is not the derivative of its forward."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        return -g
+
+
+@_refused((6,), "_Reversed", "derivative of its own", line="_Reversed.apply(x)")
+class OwnDerivative(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(_Reversed.apply(x))
