@@ -27,10 +27,11 @@ def grad_cam(
         values (N, 1, *S), (N, K, 1, *S) for every class; on the model's device, not scaled.
     """
     cam, output = _cam(run, layer, relu)
+    count = _spatial_dims(run, cam)
     if upsample:
-        cam = _upsampled(cam, _spatial(run, cam.dim() - (2 if run.flat is not None else 3)))
+        cam = _upsampled(cam, _image_size(run, count))
     if normalize:
-        peak = cam.amax(tuple(range(cam.dim() - _ndim(run, cam), cam.dim())), keepdim=True)
+        peak = cam.amax(tuple(range(cam.dim() - count, cam.dim())), keepdim=True)
         cam = torch.where(peak > 0, cam / peak, cam)
     return Outcome([cam], output, single=True)
 
@@ -45,7 +46,7 @@ def guided_grad_cam(run: Run, layer: str | nn.Module) -> Outcome:
         values shaped like the input.
     """
     cam, _ = _cam(run, layer, relu=True)
-    spatial = cam.dim() - (2 if run.flat is not None else 3)
+    spatial = _spatial_dims(run, cam)
     walked = run.walk("guided_backprop")
     values = []
     for g, x in zip(run.input_signals(walked), run.inputs, strict=True):
@@ -67,7 +68,6 @@ def _cam(run: Run, layer: str | nn.Module, relu: bool) -> tuple[torch.Tensor, to
     spatial = tuple(range(g.dim() - len(shape) + 2, g.dim()))
     channel = g.dim() - len(shape) + 1
     cam = (g.mean(spatial, keepdim=True) * activation).sum(channel, keepdim=True)
-    # `relu` would lose NaN nowhere, `clamp` keeps it as well; rows that are not finite are dealt with by the caller.
     return (cam.relu() if relu else cam), walked.output
 
 
@@ -75,11 +75,11 @@ def _input(run: Run, name: str) -> torch.Tensor:
     return run.inputs[run.engine.graph.inputs.index(name)]
 
 
-def _ndim(run: Run, cam: torch.Tensor) -> int:
+def _spatial_dims(run: Run, cam: torch.Tensor) -> int:
     return cam.dim() - (2 if run.flat is not None else 3)
 
 
-def _spatial(run: Run, count: int) -> tuple[int, ...]:
+def _image_size(run: Run, count: int) -> tuple[int, ...]:
     for x in run.inputs:
         if x.dim() - 2 == count:
             return tuple(x.shape[2:])
