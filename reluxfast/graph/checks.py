@@ -39,7 +39,7 @@ def check_node(node: Node) -> None:
         raise refuse(
             node, "dropout is active although the model is explained in eval mode", "Pass training=self.training"
         )
-    if short in _RANDOM:
+    if short in _RANDOM and not (short == "rrelu" and not _argument(node, "training", default=True)):
         raise refuse(node, "the model draws random numbers", "Draw them outside and pass them as an input")
     if short == "batch_norm" and _argument(node, "training", default=False):
         raise refuse(

@@ -154,7 +154,7 @@ class _Converter:
             return
         node.inputs = tuple(dict.fromkeys(n for n in operands if n in self.active))
         self._add(node, value)
-        if not node.inputs or not _is_float(value):
+        if not node.inputs or not _is_continuous(value):
             node.kind, node.inputs = "aux_call", ()
             return
         self.nodes[node.name] = node = canonical(node, self.nodes, self.static)
@@ -195,10 +195,10 @@ class _Converter:
         return node is not None and node.batch_dim is not None and node.batch_dim == args[1]
 
 
-def _is_float(value: Any) -> bool:
+def _is_continuous(value: Any) -> bool:
     if isinstance(value, torch.Tensor):
-        return value.dtype.is_floating_point
-    return isinstance(value, (list, tuple)) and any(_is_float(v) for v in value)
+        return value.dtype.is_floating_point or value.dtype.is_complex
+    return isinstance(value, (list, tuple)) and any(_is_continuous(v) for v in value)
 
 
 def _modules(fx_node: fx.Node) -> tuple[tuple[str, int], ...]:

@@ -20,6 +20,7 @@ from reluxfast.errors import ReluxfastError, UnsupportedNode
 
 # Autograd forbids writing into one of several views and refuses inference tensors; the model itself is well defined.
 _AUTOGRAD_ALONE = ("is being modified inplace", "Inference tensors cannot be saved")
+_LOGGERS = ("torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
 _lock = threading.Lock()  # torch.export keeps process-wide tracing state
 _torch_folder = os.path.dirname(torch.__file__)
 
@@ -58,8 +59,7 @@ def export_program(twin: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.e
 
 def _exported(twin: nn.Module, rows: tuple, shapes: tuple, gradients: bool) -> torch.export.ExportedProgram:
     # Messages about what is then refused with an error of our own, or does not concern the caller's model.
-    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
-    level = logger.level
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     # Modes the caller happens to be in must not end up in the graph.
     plain = [torch.autocast(kind, enabled=False) for kind in {x.device.type for x in rows}]
     with ExitStack() as modes:
@@ -68,8 +68,9 @@ def _exported(twin: nn.Module, rows: tuple, shapes: tuple, gradients: bool) -> t
         modes.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         modes.enter_context(_own_derivatives_refused())
-        modes.callback(logger.setLevel, level)
-        logger.setLevel(logging.CRITICAL)
+        for logger in loggers:
+            modes.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.CRITICAL)
         return torch.export.export(twin, rows, dynamic_shapes=shapes, strict=False)
 
 

@@ -110,7 +110,7 @@ class CallStep(Step):
             leaf = torch.empty(shape, dtype=kept.dtype, device=kept.device)
         else:
             leaf = self._repeated(name, kept, frame.times).detach()
-        return leaf.requires_grad_(leaf.is_floating_point())
+        return leaf.requires_grad_(leaf.is_floating_point() or leaf.is_complex())
 
     def _repeated(self, name: str, value: Any, times: int) -> Any:
         if times == 1 or name not in self.batched or not isinstance(value, torch.Tensor):

@@ -187,3 +187,27 @@ class TrainFlag(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.drop(self.relu(self.bn(self.a(x))))
         return F.dropout(self.b(h), 0.5, self.training)
+
+
+@construct(shape=(3, 6, 6))
+class Spectrum(nn.Module):
+    """Complex values on the way: a Fourier transform and its magnitude."""
+
+    def __init__(self, kit: Kit):
+        super().__init__()
+        self.conv, self.relu, self.head = nn.Conv2d(3, 4, 3), kit.relu(), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.fft.rfft2(self.relu(self.conv(x))).abs().mean((2, 3)))
+
+
+@construct(shape=(6,))
+class RandomisedLeakyInEval(nn.Module):
+    """nn.RReLU draws only in training; in eval mode it is a leaky ReLU."""
+
+    def __init__(self, kit: Kit):
+        super().__init__()
+        self.a, self.act, self.relu, self.b = nn.Linear(6, 5), nn.RReLU(), kit.relu(), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.relu(self.act(self.a(x)) - 0.1))
