@@ -35,7 +35,7 @@ def exported(path: Path, batch: str = "any", size: str = "fixed") -> tuple[nn.Mo
     example = torch.rand(2 if batch == "any" else int(batch), 3, 8, 8)
     shapes: dict[int, object] = {0: torch.export.Dim("batch", min=1)} if batch == "any" else {}
     if size == "any":
-        shapes |= {2: torch.export.Dim("height", min=7, max=64), 3: torch.export.Dim("width", min=7, max=64)}
+        shapes |= {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
     program = torch.export.export(model, (example,), dynamic_shapes=(shapes,) if shapes else None)
     torch.export.save(program, path)
     return model, path
