@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from reluxfast.errors import InvalidInput, ReluxfastError
 from reluxfast.graph import Graph, capture
 from reluxfast.graph.structure import structure
-from reluxfast.graph.twin import unwrap
+from reluxfast.graph.twin import eval_twin, unwrap
 from reluxfast.graph.weights import Weights, lookup_on
 from reluxfast.relevance.engine import Engine
 
@@ -102,16 +103,24 @@ class Captured:
         if len(graph.inputs) != len(inputs):
             raise InvalidInput("x", f"must be {len(graph.inputs)} tensor(s), as the model takes", len(inputs))
         engine = self._new_engine(graph)
-        engine.check_rows([(shape, device) for shape, _, device in self.examples])
+        engine.check_rows([(shape, device) for shape, _, device in self.examples], self._reference(model))
         self._engine = engine
+
+    def _reference(self, model: Model) -> Callable[[list[torch.Tensor]], torch.Tensor] | None:
+        """The model as it runs without capture, if it computes in the engine's precision."""
+        if not isinstance(model, nn.Module) or any(dtype != self.dtype for _, dtype, _ in self.examples):
+            return None
+        twin = eval_twin(model)
+        return lambda inputs: twin(*inputs)
 
     def _new_engine(self, graph: Graph) -> Engine:
         weights = Weights(graph, self._lookup, self.dtype)
         return Engine(graph, weights, self.examples[0][2], self.memory_budget)
 
 
-_captures: weakref.WeakKeyDictionary[Model, OrderedDict] = weakref.WeakKeyDictionary()
-_captures_lock = threading.Lock()
+# By identity, not by equality: two models may compare equal. Entries go when the model does.
+_captures: dict[int, tuple[weakref.ref, OrderedDict]] = {}
+_captures_lock = threading.RLock()
 
 
 def captured(model: Model, examples: tuple[torch.Tensor, ...]) -> Captured:
@@ -119,7 +128,7 @@ def captured(model: Model, examples: tuple[torch.Tensor, ...]) -> Captured:
     model = original(model)
     key = tuple((tuple(x.shape[1:]), x.dtype, x.device) for x in examples)
     with _captures_lock:
-        known = _captures.setdefault(model, OrderedDict())
+        known = _known(model)
         found = known.get(key)
     if found is None:
         found = Captured(model, examples, "float32")
@@ -128,6 +137,21 @@ def captured(model: Model, examples: tuple[torch.Tensor, ...]) -> Captured:
             while len(known) > _SHAPES_PER_MODEL:
                 known.popitem(last=False)
     return found
+
+
+def _known(model: Model) -> OrderedDict:
+    number = id(model)
+    if number in _captures and _captures[number][0]() is model:
+        return _captures[number][1]
+
+    def forget(reference: weakref.ref) -> None:
+        with _captures_lock:
+            if number in _captures and _captures[number][0] is reference:
+                del _captures[number]
+
+    known: OrderedDict = OrderedDict()
+    _captures[number] = (weakref.ref(model, forget), known)
+    return known
 
 
 def original(model: Model) -> Model:

@@ -211,12 +211,18 @@ def _result(
         if outcome.single:
             return finish(values[0], given[0])
         done = tuple(finish(v, g) for v, g in zip(values, given, strict=True))
+        # One signal may have reached two inputs; results do not share memory.
+        seen: set[int] = set()
+        done = tuple(v.clone() if v.data_ptr() in seen or seen.add(v.data_ptr()) else v for v in done)
         return done if many else done[0]
 
     used = {p.name: p.default for p in list(inspect.signature(METHODS[method]).parameters.values())[1:]}
+    output = outcome.output.to(given[0].dtype).contiguous()
+    if any(output.data_ptr() == g.data_ptr() for g in given):
+        output = output.clone()  # a model that hands its input on
     return Attribution(
         values=packed(outcome.values),
-        output=outcome.output.to(given[0].dtype).contiguous(),
+        output=output,
         target=target,
         method=method,
         options={**used, **options, **outcome.facts},

@@ -7,17 +7,9 @@ from typing import Any
 from reluxfast.errors import UnsupportedNode
 from reluxfast.graph.node import Graph, Node, Ref
 
-_RANDOM = (
-    "bernoulli",
-    "rand",
-    "rand_like",
-    "randn",
-    "randn_like",
-    "randint",
-    "normal",
-    "multinomial",
-    "rrelu",
-    "uniform",
+_RANDOM = set(
+    "bernoulli rand rand_like randn randn_like randint randint_like randperm normal multinomial rrelu uniform poisson "
+    "cauchy exponential log_normal geometric random normal_functional rrelu_with_noise".split()
 )
 _DROPOUT = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout")
 # Operations that combine the entries along the dimensions they are given.
@@ -39,8 +31,14 @@ def check_node(node: Node) -> None:
         raise refuse(
             node, "dropout is active although the model is explained in eval mode", "Pass training=self.training"
         )
-    if short in _RANDOM and not (short == "rrelu" and not _argument(node, "training", default=True)):
+    if short.rstrip("_") in _RANDOM and not (short == "rrelu" and not _argument(node, "training", default=True)):
         raise refuse(node, "the model draws random numbers", "Draw them outside and pass them as an input")
+    if short.startswith("as_strided"):
+        raise refuse(
+            node, "as_strided reads memory by address, and layouts here are not the model's", "Use view or slices"
+        )
+    if short == "scaled_dot_product_attention" and _argument(node, "dropout_p", default=0.0):
+        raise refuse(node, "dropout is active although the model is explained in eval mode", "Pass dropout_p=0 in eval")
     if short == "batch_norm" and _argument(node, "training", default=False):
         raise refuse(
             node,

@@ -43,6 +43,7 @@ class _Converter:
     def run(self) -> Graph:
         graph, signature = self.program.graph, self.program.graph_signature
         specs = {spec.arg.name: spec for spec in signature.input_specs}
+        self._check_writes(specs)
         inputs = []
         for fx_node in graph.nodes:
             if fx_node.op == "placeholder":
@@ -61,6 +62,19 @@ class _Converter:
         result = Graph(self.nodes, tuple(inputs), output, batch, frozenset(_module_paths(graph)))
         check_batch(result)
         return result
+
+    def _check_writes(self, specs: dict) -> None:
+        for fx_node in self.targets:
+            written = fx_node.args[0] if fx_node.args else None
+            spec = specs.get(getattr(written, "name", None))
+            if spec is not None and spec.kind != InputKind.USER_INPUT:
+                raise UnsupportedNode(
+                    _op_name(fx_node.target),
+                    f"the forward pass writes into '{spec.target}', so explaining would change the model",
+                    _modules(fx_node)[-1][0] if _modules(fx_node) else "",
+                    _source(fx_node),
+                    remedy="Make the forward pass leave its buffers and attributes alone in eval mode",
+                )
 
     def _output(self, signature: Any) -> str:
         for spec in signature.output_specs:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 import torch
 from torch import fx
 
+from reluxfast.errors import UnsupportedNode
+
 # In eval mode these return the very tensor they are given.
 _IDENTITY = {
     "aten::dropout",
@@ -21,6 +23,15 @@ _IDENTITY = {
     "aten::feature_alpha_dropout",
     "aten::alias",
 }
+# Composite operations that always make new memory.
+_NEW_MEMORY = set(
+    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear batch_norm layer_norm group_norm "
+    "instance_norm max_pool1d max_pool2d max_pool3d avg_pool1d adaptive_avg_pool1d adaptive_avg_pool2d "
+    "adaptive_avg_pool3d adaptive_max_pool1d relu6 selu softmax log_softmax matmul upsample_nearest1d "
+    "upsample_nearest2d upsample_nearest3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d "
+    "upsample_bicubic2d "
+    "scaled_dot_product_attention gt where lift_fresh_copy pad cat concat stack sym_size".split()
+)
 
 
 class NotSimple(Exception):
@@ -36,6 +47,7 @@ def value_forms(graph: fx.Graph) -> tuple[dict[fx.Node, object], dict[fx.Node, d
 
     Raises:
         NotSimple: a view of a written tensor is read after the write.
+        UnsupportedNode: the same, where it cannot be known what is a view.
     """
     order = {node: i for i, node in enumerate(graph.nodes)}
     same: dict[fx.Node, list[fx.Node]] = {}  # names of one tensor
@@ -43,6 +55,8 @@ def value_forms(graph: fx.Graph) -> tuple[dict[fx.Node, object], dict[fx.Node, d
     current: dict[fx.Node, fx.Node] = {}
     targets: dict[fx.Node, object] = {}
     renames: dict[fx.Node, dict[fx.Node, fx.Node]] = {}
+    # Operations that may return a view without saying so: PyTorch's own pass trusts their schemas too.
+    unspoken = {n.target for n in graph.nodes if n.op == "call_function" and _may_return_view(n)}
 
     for node in graph.nodes:
         renames[node] = {n: current[n] for n in node.all_input_nodes if current.get(n, n) is not n}
@@ -59,6 +73,13 @@ def value_forms(graph: fx.Graph) -> tuple[dict[fx.Node, object], dict[fx.Node, d
             mates = same[base]
             for other in shared[base]:
                 if other not in mates and any(order[user] > order[node] for user in other.users):
+                    silent = next((n for n in shared[base] if n.target in unspoken), None)
+                    if silent is not None:
+                        raise UnsupportedNode(
+                            _name(silent).replace("::", "."),
+                            "the model writes into its result, which may share memory with a value that is read later",
+                            remedy="Write x = x + y instead of x += y there",
+                        )
                     raise NotSimple(f"{other} shares memory with {base}, which {node.target} writes into")
             for name in mates:
                 current[name] = node
@@ -120,7 +141,18 @@ def _aliased(node: fx.Node) -> list[fx.Node]:
         return node.all_input_nodes
     if _name(node) in _IDENTITY:
         return _nodes_in(node.args[0])
+    if _may_return_view(node):
+        return node.all_input_nodes
     return [n for argument, value in _arguments(node) if argument.alias_info is not None for n in _nodes_in(value)]
+
+
+def _may_return_view(node: fx.Node) -> bool:
+    """Composite operations may return a view without saying so in their schema (einsum, atleast_3d)."""
+    if not isinstance(node.target, torch._ops.OpOverload) or any(a.alias_info for a, _ in _arguments(node)):
+        return False
+    short = _name(node).partition("::")[2]
+    composite = torch._C.DispatchKey.CompositeImplicitAutograd
+    return short not in _NEW_MEMORY and node.target.has_kernel_for_dispatch_key(composite)
 
 
 def _out_of_place(node: fx.Node) -> object:

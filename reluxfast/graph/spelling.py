@@ -135,7 +135,8 @@ def _clamp(short: str, node: Node, nodes: Nodes, static: set[str]) -> Node | Non
         hi = given.get("max_val", given.get("max"))
         if all(v is None or isinstance(v, (int, float)) for v in (lo, hi)):
             bounds = (-math.inf if lo is None else float(lo), math.inf if hi is None else float(hi))
-            if bounds[0] > bounds[1]:
+            # torch lets the gradient of a clamp pass at its bounds; only as a spelling of ReLU or ReLU6 it is not.
+            if (short != "hardtanh" and bounds not in ((0.0, math.inf), (0.0, 6.0))) or bounds[0] > bounds[1]:
                 return None
     elif short == "threshold":
         given = arguments(node)
@@ -148,12 +149,13 @@ def _clamp(short: str, node: Node, nodes: Nodes, static: set[str]) -> Node | Non
                 break
     elif short in ("mul", "multiply"):
         for x, gate in (node.args[:2], node.args[1::-1]):
-            if _name(x) is not None and _positive_test(gate, nodes) == _name(x):
+            if _name(x) is not None and _positive_test(gate, nodes) == _name(x) and _same_shape(node, nodes[_name(x)]):
                 operand, bounds = _name(x), (0.0, math.inf)
                 break
     elif short == "where" and len(node.args) == 3:
         condition, x, zero = node.args
-        if _name(x) is not None and _positive_test(condition, nodes) == _name(x) and _is_zero(zero, nodes):
+        tests_x = _name(x) is not None and _positive_test(condition, nodes) == _name(x)
+        if tests_x and _is_zero(zero, nodes) and _same_shape(node, nodes[_name(x)]):
             operand, bounds = _name(x), (0.0, math.inf)
     if bounds is None or operand is None or operand not in node.inputs:
         return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,6 +14,8 @@ _BOOKKEEPING = frozenset(vars(nn.Module()))
 _PLAIN = frozenset((int, float, str, bool, bytes, type(None), torch.dtype, torch.device, torch.Size))
 # Deeper containers than this are compared by identity.
 _DEPTH = 3
+# Larger numpy arrays are compared by identity.
+_COMPARED_BYTES = 1 << 16
 
 
 def structure(model: nn.Module) -> tuple:
@@ -43,4 +47,9 @@ def _trace(value: Any, depth: int) -> Any:
         return type(value), tuple(_trace(v, depth - 1) for v in value)
     if depth and isinstance(value, dict):
         return tuple((_trace(k, 0), _trace(v, depth - 1)) for k, v in value.items())
-    return id(value)
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype.str, value.tobytes() if value.nbytes <= _COMPARED_BYTES else id(value)
+    inner = getattr(value, "__dict__", None)
+    if depth and isinstance(inner, dict) and not isinstance(value, (type, FunctionType, ModuleType, nn.Module)):
+        return type(value), tuple((k, _trace(v, depth - 1)) for k, v in inner.items())
+    return type(value), id(value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,8 +33,10 @@ def unwrap(model: nn.Module) -> nn.Module:
 
 
 def eval_twin(model: nn.Module) -> nn.Module:
-    """Copy of `model` that shares every tensor, with all training flags off. The model is only read."""
-    memo = {id(tensor): tensor for tensor in _tensors(model)}
+    """Copy of `model` that shares its parameters and buffers, with all training flags off. The model is only read."""
+    memo = {id(tensor): tensor for tensor in _registered(model)}
+    # Other tensors are copied: a forward pass that writes into one must not reach the user's.
+    memo.update((id(tensor), tensor.detach().clone()) for tensor in _attributes(model) if id(tensor) not in memo)
     try:
         twin = copy.deepcopy(model, memo)
     except Exception as error:
@@ -42,17 +45,33 @@ def eval_twin(model: nn.Module) -> nn.Module:
             f"the module cannot be copied ({type(error).__name__}: {error})",
             remedy="Make its attributes copyable (copy.deepcopy must work)",
         ) from error
+    own = {id(module) for module in model.modules()}
+    for module in twin.modules():
+        if id(module) in own:
+            raise UnsupportedNode(
+                type(module).__name__,
+                "copying the module gives the module itself, so capture would switch its mode",
+                remedy="Let copy.deepcopy make a copy of it",
+            )
     for module in twin.modules():
         module.training = False
     return twin
 
 
-def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:
+def _registered(model: nn.Module) -> Iterator[torch.Tensor]:
     for module in model.modules():
         yield from (p for p in module._parameters.values() if p is not None)
         yield from (b for b in module._buffers.values() if b is not None)
-        for value in list(vars(module).values()):
-            items = (
-                value if isinstance(value, (list, tuple)) else value.values() if isinstance(value, dict) else (value,)
-            )
-            yield from (item for item in items if isinstance(item, torch.Tensor))
+
+
+def _attributes(model: nn.Module) -> Iterator[torch.Tensor]:
+    for module in model.modules():
+        yield from _inside([v for k, v in vars(module).items() if k not in ("_parameters", "_buffers", "_modules")], 4)
+
+
+def _inside(value: Any, depth: int) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif depth and isinstance(value, (list, tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _inside(item, depth - 1)

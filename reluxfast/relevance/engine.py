@@ -74,10 +74,10 @@ class Engine:
                 self._plans[key] = (plan, parts(plan, size_of), peak_row_bytes(plan, size_of))
             return self._plans[key][0]
 
-    def check_rows(self, rows: list[tuple[tuple[int, ...], torch.device]]) -> None:
-        """Refuses a network whose rows influence each other (see `rows.check_rows`)."""
+    def check_rows(self, rows: list, reference: Callable[[list[torch.Tensor]], torch.Tensor] | None) -> None:
+        """Refuses a network whose rows influence each other, or that was captured wrongly (see `rows.check_rows`)."""
         with numerics(self.device):
-            check_rows(make_plan(self.graph, self.weights, native=False), rows, self.dtype)
+            check_rows(make_plan(self.graph, self.weights, native=False), rows, self.dtype, reference)
 
     def batches(self, plan_key: tuple, rows: int) -> tuple[int, list]:
         """Rows per outer batch, and the parts with their rows per chunk."""

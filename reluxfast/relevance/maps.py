@@ -70,7 +70,9 @@ class ConvMap:
         """g: (N, Cout, *S') -> (N, Cin, *spatial), the transpose of the linear part."""
         g = channels_last(g)
         if self.transposed:
-            return _FORWARD[self.spatial](g, self.weight, None, self.stride, self.padding, self.dilation, self.groups)
+            x = _FORWARD[self.spatial](g, self.weight, None, self.stride, self.padding, self.dilation, self.groups)
+            # An output padding of a whole stride or more adds positions that no input reaches.
+            return x[(..., *(slice(n) for n in spatial))]
         if self._blocked is not None and g.numel():
             return self._blocked(g, spatial)
         if self._as_forward:

@@ -206,4 +206,7 @@ class _Planner:
             node = self.graph.nodes[name]
             if node.kind == "int_call" or (node.inputs and node.shape is not None and node.batch_dim != 0):
                 return False
+            # A state or an index made for N rows cannot be told from one that belongs to them.
+            if node.kind == "aux_call" and (node.shape is None or None in node.shape):
+                return False
         return self.graph.batch is None

@@ -1,6 +1,8 @@
-"""Whether a network treats every row by itself: the same row beside two different others must give the same values."""
+"""Whether a network treats every row by itself: a row must give the same values at another place among other rows."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 
@@ -9,41 +11,54 @@ from reluxfast.relevance.frame import Frame
 from reluxfast.relevance.maps import channels_last
 from reluxfast.relevance.plan import Plan
 
-# Kernels repeat their bits for one batch shape; where some do not, rounding stays far below this share of the scale.
-_ROUNDING = 1e-4
+# Rounding between two batch sizes stays far below this share of a value's scale.
+_ROUNDING = 1e-3
 
 
-def check_rows(plan: Plan, rows: list[tuple[tuple[int, ...], torch.device]], dtype: torch.dtype) -> None:
-    """Refuses a network whose rows influence each other.
+Reference = Callable[[list[torch.Tensor]], torch.Tensor]
+
+
+def check_rows(
+    plan: Plan,
+    rows: list[tuple[tuple[int, ...], torch.device]],
+    dtype: torch.dtype,
+    reference: Reference | None = None,
+) -> None:
+    """Refuses a network whose rows influence each other, or whose capture computes something else than the model.
 
     Args:
         plan: what to run, on a few made-up rows.
         rows: row shape and device of each input.
         dtype: of the inputs.
+        reference: the model itself: inputs -> output; None if there is none to compare with.
 
     Raises:
         UnsupportedNode: naming the first operation that mixes rows.
     """
-    batch = plan.graph.batch or 2
-    if batch < 2:
+    few, more = (plan.graph.batch,) * 2 if plan.graph.batch else (2, 3)
+    if few < 2:
         return
     generator = torch.Generator().manual_seed(0)
     one, other = {}, {}
     for name, (shape, device) in zip(plan.graph.inputs, rows, strict=True):
-        x = torch.randn((batch, *shape), generator=generator, dtype=dtype, device="cpu")
-        y = torch.randn((batch, *shape), generator=generator, dtype=dtype, device="cpu")
-        y[0] = x[0]
+        x = torch.randn((few, *shape), generator=generator, dtype=dtype, device="cpu")
+        y = torch.randn((more, *shape), generator=generator, dtype=dtype, device="cpu")
+        y[-1] = x[0]
         one[name], other[name] = (_laid_out(v.to(device)) for v in (x, y))
-    frames = Frame(batch, values=one), Frame(batch, values=other)
+    expected = reference([v.clone() for v in one.values()]) if reference is not None else None
+    frames = Frame(few, values=one), Frame(more, values=other)
     last_read = plan.last_reads()
     for i, step in enumerate(plan.steps):
         a, b = (step.forward(frame) for frame in frames)
-        if isinstance(a, torch.Tensor) and step.node.batch_dim is not None:
-            dim = step.node.batch_dim
-            if _differ(a.select(dim, 0), b.select(dim, 0)):
+        if ".empty" in step.node.op or ".new_empty" in step.node.op:
+            a.zero_(), b.zero_()  # memory yet to be written is no difference
+        dim = step.node.batch_dim
+        if isinstance(a, torch.Tensor) and a.is_floating_point() and dim is not None:
+            if _differ(a.select(dim, 0), b.select(dim, -1)):
                 raise UnsupportedNode(
                     step.node.op,
-                    "the operation mixes the rows of the batch, so a row has no attribution of its own",
+                    "the operation mixes the rows of the batch (or uses their number or position), so a row has no "
+                    "attribution of its own",
                     step.node.module_path,
                     step.node.source,
                     remedy="Keep rows apart (batch_first=True for attention), or give the whole set as one row",
@@ -52,6 +67,14 @@ def check_rows(plan: Plan, rows: list[tuple[tuple[int, ...], torch.device]], dty
             frame.values[step.name] = value
             for name in [n for n in frame.values if last_read.get(n, -1) <= i]:
                 del frame.values[name]
+    found = frames[0].values[plan.output]
+    if expected is not None and (found.shape != expected.shape or _differ(expected, found)):
+        raise UnsupportedNode(
+            "capture",
+            "the captured graph does not compute what the model computes, so the forward pass behaves differently "
+            "while it is traced",
+            remedy="Look for branches on tensor types, flags or torch.compiler.is_compiling(), and for written views",
+        )
 
 
 def _laid_out(x: torch.Tensor) -> torch.Tensor:
@@ -59,8 +82,8 @@ def _laid_out(x: torch.Tensor) -> torch.Tensor:
 
 
 def _differ(a: torch.Tensor, b: torch.Tensor) -> bool:
-    if torch.equal(a, b) or not a.numel() or not a.is_floating_point():
-        return not a.is_floating_point() and not torch.equal(a, b)
+    if torch.equal(a, b):
+        return False
     a, b = a.double(), b.double()
     if not torch.equal(a.isfinite(), b.isfinite()):
         return True

@@ -68,6 +68,8 @@ def parts(plan: Plan, dtype: torch.dtype) -> list[Part]:
         node = step.node
         if open_values == {step.name} and node.batch_dim == 0 and plan.class_major:
             cuts.append(i + 1)
+    if not plan.steps:
+        return []  # the output is an input
     if not cuts or cuts[-1] != len(plan.steps):
         cuts.append(len(plan.steps))
     found, start, source = [], 0, None

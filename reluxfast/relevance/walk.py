@@ -99,6 +99,8 @@ def reverse(tape: Tape, seeds: torch.Tensor, times: int = 1) -> dict[str, torch.
     plan = tape.plan
     signal: torch.Tensor | None = seeds
     found: dict[str, torch.Tensor] = {}
+    if not plan.steps:
+        return {plan.output: seeds}
     for part, frames in reversed(tape.parts):
         if signal is None:
             break

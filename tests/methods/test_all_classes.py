@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import reluxfast as rx
 from reluxfast.ops.backend import available_backends
 from tests.relevance.cases import as_tuple, case
-from tests.support import assert_close
+from tests.support import assert_close, relative_error
 
 OPTIONS = {
     "grad_cam": {"layer": "conv2"},
@@ -79,3 +79,26 @@ def test_one_forward_pass_for_all_classes():
         counts[target] = (packs.calls, packs.elements, result.n_evaluations)
     assert counts[1][0] > 0
     assert counts["all"] == counts[1]
+
+
+class _State(torch.nn.Module):
+    """A recurrent state and an index made for the rows of the batch."""
+
+    def __init__(self, recurrent: bool):
+        super().__init__()
+        self.recurrent = recurrent
+        self.lstm, self.head = torch.nn.LSTM(5, 6, batch_first=True), torch.nn.Linear(6 if recurrent else 15, 4)
+
+    def forward(self, x):
+        if self.recurrent:
+            return self.head(self.lstm(x)[0][:, -1])
+        return self.head(torch.relu(x[torch.arange(x.shape[0])]).flatten(1))
+
+
+@pytest.mark.parametrize("recurrent", [True, False])
+def test_states_and_indices_made_for_the_batch(recurrent):
+    torch.manual_seed(0)
+    model, x = _State(recurrent).eval(), torch.randn(3, 3, 5)
+    every = rx.gradient(model, x, target="all").values
+    for k in range(4):
+        assert relative_error(every[:, k], rx.gradient(model, x, target=k).values) < 1e-5  # float32
