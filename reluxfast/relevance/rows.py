@@ -45,7 +45,11 @@ def check_rows(
         y = torch.randn((more, *shape), generator=generator, dtype=dtype, device="cpu")
         y[-1] = x[0]
         one[name], other[name] = (_laid_out(v.to(device)) for v in (x, y))
-    expected = reference([v.clone() for v in one.values()]) if reference is not None else None
+    expected = (
+        reference([v.clone(memory_format=torch.contiguous_format) for v in one.values()])
+        if reference is not None
+        else None
+    )
     frames = Frame(few, values=one), Frame(more, values=other)
     last_read = plan.last_reads()
     for i, step in enumerate(plan.steps):
