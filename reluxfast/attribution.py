@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-Tensors = "torch.Tensor | tuple[torch.Tensor, ...]"
-
 
 @dataclass(frozen=True)
 class Attribution:

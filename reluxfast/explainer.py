@@ -241,7 +241,10 @@ def _empty(
     if isinstance(target, list) or isinstance(target, torch.Tensor):
         first = 0 if len(shape) == 2 else (0,) * (len(shape) - 1)
     row = attribute_captured(known, one if isinstance(x, tuple) else one[0], first, method, options)
-    cut = lambda v: tuple(i[:0] for i in v) if isinstance(v, tuple) else v[:0]  # noqa: E731
+
+    def cut(v: Any) -> Any:
+        return tuple(i[:0] for i in v) if isinstance(v, tuple) else v[:0]
+
     return Attribution(
         values=cut(row.values),
         output=row.output[:0],

@@ -90,7 +90,10 @@ class Weights:
         elif node.kind == "constant":
             value = node.value
         else:
-            lookup: Callable[[Ref], torch.Tensor] = lambda ref: self[ref.name]  # noqa: E731
+
+            def lookup(ref: Ref) -> torch.Tensor:
+                return self[ref.name]
+
             with torch.no_grad():
                 args, kwargs = in_dtype((node.args, node.kwargs), self.dtype)
                 return node.target(*substitute(args, lookup), **substitute(kwargs, lookup))

@@ -8,8 +8,8 @@ from reluxfast.methods.run import Outcome, Run
 def gradient(run: Run) -> Outcome:
     """Gradient of the explained output with respect to the input, with its sign.
 
-    At a ReLU the signal passes where the pre-activation is positive, g·1[z > 0], also at exactly 0 (Simonyan et al.
-    2014, arXiv 1312.6034).
+    At a ReLU the signal passes where the pre-activation is positive, g·1[z > 0]; at exactly 0 it does not (Simonyan
+    et al. 2014, arXiv 1312.6034).
     """
     return _walked(run, "gradient")
 

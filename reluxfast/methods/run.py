@@ -12,8 +12,6 @@ from torch import nn
 from reluxfast.relevance.engine import Engine, Walked
 from reluxfast.relevance.layers import layer_value
 
-Layer = "str | nn.Module"
-
 
 @dataclass
 class Outcome:
