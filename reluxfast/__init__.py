@@ -5,6 +5,7 @@ result = rx.attribute(model, x, target=3, method="guided_backprop")
 """
 
 from reluxfast.attribution import Attribution
+from reluxfast.captured import refresh
 from reluxfast.errors import BackendUnavailable, InvalidInput, ReluxfastError, UnsupportedNode
 from reluxfast.explainer import Explainer, attribute
 from reluxfast.functions import (
@@ -45,6 +46,7 @@ __all__ = [
     "input_x_gradient",
     "integrated_gradients",
     "methods",
+    "refresh",
     "smooth_grad",
     "validate",
 ]

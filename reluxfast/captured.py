@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
-from reluxfast.errors import InvalidInput, ReluxfastError
+from reluxfast.errors import InvalidInput, ReluxfastError, UnsupportedNode
 from reluxfast.graph import Graph, capture
 from reluxfast.graph.structure import structure
-from reluxfast.graph.twin import eval_twin, unwrap
+from reluxfast.graph.twin import eval_twin, run_eagerly, unwrap
 from reluxfast.graph.weights import Weights, lookup_on
 from reluxfast.relevance.engine import Engine
 
@@ -39,7 +39,8 @@ class Captured:
     ):
         if precision not in PRECISIONS:
             raise InvalidInput("precision", f"must be one of {', '.join(PRECISIONS)}", repr(precision))
-        if memory_budget is not None and (not isinstance(memory_budget, int) or memory_budget <= 0):
+        whole = isinstance(memory_budget, int) and not isinstance(memory_budget, bool)
+        if memory_budget is not None and (not whole or memory_budget <= 0):
             raise InvalidInput("memory_budget", "must be a positive number of bytes or None", memory_budget)
         self.examples = [(tuple(x.shape[1:]), x.dtype, x.device) for x in examples]
         self.memory_budget = memory_budget
@@ -66,9 +67,8 @@ class Captured:
         """The engine for the weights as they are now; captures or folds anew if the model has changed."""
         with self._lock:
             model = self.model
-            if isinstance(model, nn.Module) and (
-                structure(model) != self._structure or not self._engine.weights.fits(self._lookup)
-            ):
+            changed = isinstance(model, nn.Module) and structure(model) != self._structure
+            if changed or not self._engine.weights.fits(self._lookup):
                 self._capture()
             elif not self._engine.weights.unchanged(self._lookup):
                 self._engine = self._new_engine(self._engine.graph)
@@ -103,15 +103,22 @@ class Captured:
         if len(graph.inputs) != len(inputs):
             raise InvalidInput("x", f"must be {len(graph.inputs)} tensor(s), as the model takes", len(inputs))
         engine = self._new_engine(graph)
-        engine.check_rows([(shape, device) for shape, _, device in self.examples], self._reference(model))
+        self._check(model, engine)
         self._engine = engine
 
-    def _reference(self, model: Model) -> Callable[[list[torch.Tensor]], torch.Tensor] | None:
-        """The model as it runs without capture, if it computes in the engine's precision."""
-        if not isinstance(model, nn.Module) or any(dtype != self.dtype for _, dtype, _ in self.examples):
-            return None
-        twin = eval_twin(model)
-        return lambda inputs: twin(*inputs)
+    def _check(self, model: Model, engine: Engine) -> None:
+        rows = [(shape, device) for shape, _, device in self.examples]
+        reference = None
+        # Made-up rows tell something only in the dtype that the model itself takes.
+        if isinstance(model, nn.Module) and all(dtype == self.dtype for _, dtype, _ in self.examples):
+            reference = partial(run_eagerly, eval_twin(model))
+        try:
+            engine.check_rows(rows, reference)
+        except UnsupportedNode:
+            # Somebody may be training the model meanwhile: weights that stand still decide.
+            still = engine.weights.copies()
+            frozen = Engine(engine.graph, Weights(engine.graph, still.get, self.dtype), engine.device)
+            frozen.check_rows(rows, None if reference is None else partial(reference, weights=still))
 
     def _new_engine(self, graph: Graph) -> Engine:
         weights = Weights(graph, self._lookup, self.dtype)
@@ -137,6 +144,18 @@ def captured(model: Model, examples: tuple[torch.Tensor, ...]) -> Captured:
             while len(known) > _SHAPES_PER_MODEL:
                 known.popitem(last=False)
     return found
+
+
+def refresh(model: Model) -> None:
+    """Forgets what is known of `model`: its next explanation captures it anew.
+
+    Only for changes that leave no trace on the model (see `Explainer.refresh`).
+
+    Args:
+        model: nn.Module or exported program.
+    """
+    with _captures_lock:
+        _known(original(model)).clear()
 
 
 def _known(model: Model) -> OrderedDict:

@@ -71,7 +71,7 @@ class Explainer:
 
         Args:
             x: Tensor (N, ...) or a tuple of Tensors, shaped like the example but for N.
-            target: None (one output per row), int, integer Tensor (N,), list of N ints, tuple index, list of N
+            target: None (one output per row), int, integer Tensor or array (N,), list of N ints, tuple index, list of N
                 tuples, or "all" (every class from one forward pass, values (N, K, ...)).
             method: one of `reluxfast.methods()`.
             **options: of the method.
@@ -103,7 +103,8 @@ class Explainer:
         """Captures the model anew; needed only after changes that leave no trace.
 
         Replaced or updated parameters, buffers, modules and attributes are noticed by themselves. Single elements of
-        large tensors (above 16384 elements) changed through `.data` or numpy are not.
+        large tensors (above 16384 elements) changed through `.data` or numpy are not. `reluxfast.refresh(model)` does
+        the same for calls without an Explainer.
         """
         self._captured.refresh()
 
@@ -133,7 +134,7 @@ def attribute(
 
 def attribute_captured(known: Captured, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:
     """Explains `x` with a captured model."""
-    function = METHODS.get(method)
+    function = METHODS.get(method) if isinstance(method, str) else None
     if function is None:
         raise InvalidInput("method", f"must be one of {', '.join(METHODS)}", repr(method))
     _check_options(method, function, options)
@@ -226,7 +227,7 @@ def _result(
         target=target,
         method=method,
         options={**used, **options, **outcome.facts},
-        base_value=outcome.base_value,
+        base_value=None if outcome.base_value is None else outcome.base_value.to(output.dtype),
         standard_error=packed(outcome.standard_error),
         n_evaluations=outcome.n_evaluations,
     )

@@ -25,5 +25,8 @@ def capture(model: nn.Module | torch.export.ExportedProgram, inputs: tuple[torch
         return to_graph(model)
     original = unwrap(model)
     graph = to_graph(export_program(eval_twin(original), inputs))
-    graph.modules = frozenset(name for name, _ in original.named_modules())
+    paths: dict[int, list[str]] = {}  # by identity: modules may compare equal
+    for path, module in original.named_modules(remove_duplicate=False):
+        paths.setdefault(id(module), []).append(path)
+    graph.modules = {path: tuple(names) for names in paths.values() for path in names}
     return graph

@@ -12,6 +12,12 @@ _RANDOM = set(
     "cauchy exponential log_normal geometric random normal_functional rrelu_with_noise".split()
 )
 _DROPOUT = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout")
+_EVAL_DROPOUT = "Pass training=self.training; export a program after model.eval()"
+_BLOCKS = {
+    "wrap_with_set_grad_enabled": ("a torch.no_grad block", "for values that are to have no gradient, use .detach()"),
+    "wrap_with_autocast": ("an autocast block", "precision is the engine's own"),
+    **dict.fromkeys(("cond", "map", "while_loop", "scan"), ("a control-flow block", "explain one branch as a model")),
+}
 # Operations that combine the entries along the dimensions they are given.
 _ALONG = (
     "mean sum prod amax amin max min std var std_mean var_mean norm linalg_vector_norm logsumexp softmax _softmax "
@@ -28,9 +34,7 @@ def check_node(node: Node) -> None:
     """Refuses operations that no attribution method can stand for."""
     short = node.op.rpartition(".")[2]
     if short in _DROPOUT and _argument(node, "train", default=True):
-        raise refuse(
-            node, "dropout is active although the model is explained in eval mode", "Pass training=self.training"
-        )
+        raise refuse(node, "dropout is active although the model is explained in eval mode", _EVAL_DROPOUT)
     if short.rstrip("_") in _RANDOM and not (short == "rrelu" and not _argument(node, "training", default=True)):
         raise refuse(node, "the model draws random numbers", "Draw them outside and pass them as an input")
     if short.startswith("as_strided"):
@@ -45,11 +49,12 @@ def check_node(node: Node) -> None:
             "batch norm without running statistics mixes the rows of a batch",
             "Use track_running_stats=True and calibrate the statistics",
         )
-    if short in ("wrap_with_set_grad_enabled", "wrap_with_autocast", "cond", "map", "while_loop", "scan"):
+    if short in _BLOCKS:
+        block, instead = _BLOCKS[short]
         raise refuse(
             node,
-            "a torch.no_grad, autocast or control-flow block hides how the output depends on the input",
-            "Take the block out of the forward pass",
+            f"{block} hides how the output depends on the input",
+            f"Take the block out of the forward pass; {instead}",
         )
 
 
@@ -89,6 +94,12 @@ def check_batch(graph: Graph) -> None:
                 "give one output row",
                 "Flatten with x.flatten(1), and check the image size the model was built for",
             )
+    if output.shape and None not in output.shape:
+        raise refuse(
+            output,
+            f"capture lost the batch on the way: the output has the fixed shape {output.shape}",
+            "Write into a copy (.clone()), not into views such as the items of unbind; take the batch from x.shape[0]",
+        )
     raise refuse(output, f"the output of shape {output.shape} has no batch dimension in front")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,10 @@ from reluxfast.graph.export import functionalised
 from reluxfast.graph.functional import NotSimple, value_forms
 from reluxfast.graph.node import BATCH, Graph, Node, Ref
 from reluxfast.graph.spelling import canonical
+
+_REMEDY_FOR_WRITES = (
+    "Make the forward pass leave its buffers and attributes alone in eval mode; export a program after model.eval()"
+)
 
 
 def to_graph(program: torch.export.ExportedProgram) -> Graph:
@@ -59,7 +64,7 @@ class _Converter:
                 break
         output = self._output(signature)
         batch = None if isinstance(self.batch, torch.SymInt) else self.batch
-        result = Graph(self.nodes, tuple(inputs), output, batch, frozenset(_module_paths(graph)))
+        result = Graph(self.nodes, tuple(inputs), output, batch, {path: (path,) for path in _module_paths(graph)})
         check_batch(result)
         return result
 
@@ -73,7 +78,7 @@ class _Converter:
                     f"the forward pass writes into '{spec.target}', so explaining would change the model",
                     _modules(fx_node)[-1][0] if _modules(fx_node) else "",
                     _source(fx_node),
-                    remedy="Make the forward pass leave its buffers and attributes alone in eval mode",
+                    remedy=_REMEDY_FOR_WRITES,
                 )
 
     def _output(self, signature: Any) -> str:
@@ -82,7 +87,7 @@ class _Converter:
                 raise UnsupportedNode(
                     "buffer",
                     f"the forward pass writes into '{spec.target}', so explaining would change the model",
-                    remedy="Make the forward pass leave its buffers alone in eval mode",
+                    remedy=_REMEDY_FOR_WRITES,
                 )
         outputs = [s for s in signature.output_specs if s.kind == OutputKind.USER_OUTPUT]
         spec = self.program.call_spec.out_spec
@@ -155,6 +160,7 @@ class _Converter:
             node.kind = "int_call"
             self._add(node, None)
             return
+        node = self._keeping_the_batch(node)
         check_node(node)
         numbers = [n for n in operands if self.nodes[n].kind == "int_call"]
         if all(n in self.static for n in operands):
@@ -175,11 +181,23 @@ class _Converter:
         if node.kind != "aux_call":
             self.active.add(node.name)
 
+    def _keeping_the_batch(self, node: Node) -> Node:
+        """`squeeze` with the dimensions that it removes spelled out: a batch of one row is a batch all the same."""
+        if node.op != "aten.squeeze" or not isinstance(self.batch, torch.SymInt):
+            return node
+        shape = self.nodes[node.args[0].name].shape
+        given = node.args[1:] or (tuple(range(len(shape))),)
+        dims = given[0] if isinstance(given[0], (list, tuple)) else (given[0],)
+        ones = tuple(d for d in dims if shape and shape[d] == 1)
+        return replace(node, target=torch.ops.aten.squeeze.dims, args=(node.args[0], ones), kwargs={})
+
     def _add(self, node: Node, value: Any) -> None:
         if isinstance(value, torch.Tensor):
             symbolic = [isinstance(s, torch.SymInt) for s in value.shape]
             node.shape = tuple(None if sym else int(s) for sym, s in zip(symbolic, value.shape, strict=True))
             node.dtype = value.dtype
+            if None in node.shape:
+                node.row_elements = -(-math.prod(_hint(s) for s in value.shape) // _hint(self.batch))
             if isinstance(self.batch, torch.SymInt):
                 dims = [
                     i for i, s in enumerate(value.shape) if isinstance(s, torch.SymInt) and str(s) == str(self.batch)
@@ -207,6 +225,11 @@ class _Converter:
             return False
         node = self.nodes.get(args[0].name)
         return node is not None and node.batch_dim is not None and node.batch_dim == args[1]
+
+
+def _hint(size: torch.SymInt | int) -> int:
+    """The size it had in the example that was traced."""
+    return size if isinstance(size, int) else int(size.node.hint)
 
 
 def _is_continuous(value: Any) -> bool:

@@ -10,23 +10,19 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import ExitStack
 
 import torch
 from torch import nn
 
 from reluxfast.errors import ReluxfastError, UnsupportedNode
+from reluxfast.graph.untraceable import Untraceable, untraceable_refused
 
 # Autograd forbids writing into one of several views and refuses inference tensors; the model itself is well defined.
 _AUTOGRAD_ALONE = ("is being modified inplace", "Inference tensors cannot be saved")
 _LOGGERS = ("torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
 _lock = threading.Lock()  # torch.export keeps process-wide tracing state
-_torch_folder = os.path.dirname(torch.__file__)
-
-
-class _OwnDerivative(Exception):
-    """A torch.autograd.Function of the model was met: tracing would follow its forward and lose its backward."""
+_torch_folder, _own_folder = os.path.dirname(torch.__file__), os.path.dirname(__file__)
 
 
 def export_program(twin: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
@@ -67,36 +63,25 @@ def _exported(twin: nn.Module, rows: tuple, shapes: tuple, gradients: bool) -> t
             modes.enter_context(mode)
         modes.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        modes.enter_context(_own_derivatives_refused())
+        modes.enter_context(untraceable_refused())
         for logger in loggers:
             modes.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.CRITICAL)
         return torch.export.export(twin, rows, dynamic_shapes=shapes, strict=False)
 
 
-@contextmanager
-def _own_derivatives_refused() -> Iterator[None]:
-    """Makes `torch.autograd.Function.apply` of classes outside torch raise, in this thread."""
-    thread = threading.get_ident()
-    function = torch.autograd.Function
-    original = function.__dict__["apply"]
-
-    def watched(cls: type, *args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() == thread and not cls.__module__.startswith("torch."):
-            raise _OwnDerivative(f"{cls.__module__}.{cls.__qualname__}")
-        return original.__func__(cls, *args, **kwargs)
-
-    function.apply = classmethod(watched)
-    try:
-        yield
-    finally:
-        function.apply = original
-
-
 def functionalised(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """The same program without in-place operations, by PyTorch's own (slow) pass."""
-    with _lock:
-        return program.run_decompositions({})
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return program.run_decompositions({})
+        except Exception as error:
+            raise UnsupportedNode(
+                "in-place operation",
+                f"a write into shared memory has no value form ({str(error).splitlines()[0]})",
+                remedy="Write x = x + y instead of x += y there, or write into a .clone()",
+            ) from error
 
 
 def _two_rows(x: torch.Tensor) -> torch.Tensor:
@@ -112,15 +97,17 @@ def _is_variadic(twin: nn.Module) -> bool:
 def _refusal(error: Exception, twin: nn.Module, rows: tuple[torch.Tensor, ...]) -> UnsupportedNode:
     source, module_path = _users_frame(error, twin)
     for cause in _chain(error):
-        if isinstance(cause, _OwnDerivative):
-            return UnsupportedNode(
-                str(cause),
-                "a torch.autograd.Function defines a derivative of its own, which a captured graph cannot see",
-                module_path,
-                source,
-                remedy="Write it in plain operations; for a straight-through estimate, x + (y - x).detach()",
-            )
+        if isinstance(cause, Untraceable):
+            return UnsupportedNode(cause.op, cause.reason, module_path, source, remedy=cause.remedy)
     text = str(error)
+    if "higher order operator" in text:
+        return UnsupportedNode(
+            "control flow",
+            "a control-flow operator hides how the output depends on the input",
+            module_path,
+            source,
+            remedy="Explain the branch that is taken as a model of its own, or use torch.where",
+        )
     shapes = ", ".join(str(("N", *x.shape[1:])) for x in rows)
     kind = type(error).__name__
     if "DataDependent" in kind or "data-dependent" in text or "DynamicOutputShape" in kind:
@@ -170,7 +157,7 @@ def _users_frame(error: BaseException, twin: nn.Module) -> tuple[str, str]:
                 module_path = owner
             name = frame.f_code.co_filename
             inside = inside or owner is not None
-            if inside and not name.startswith(_torch_folder) and name != __file__:
+            if inside and not name.startswith((_torch_folder, _own_folder)):
                 text = linecache.getline(name, line).strip()
                 source = f"{name}:{line}: {text}" if text else f"{name}:{line}"
         if source:

@@ -22,24 +22,6 @@ class Ref:
 
 BATCH = Ref("<batch>")
 
-# "aux_call" carries no gradient, "int_call" makes a number; "call" keeps its inputs for its VJP, "linear_call" none.
-KINDS = (
-    "input",
-    "param",
-    "constant",
-    "static_call",
-    "int_call",
-    "conv",
-    "linear",
-    "batch_norm",
-    "clamp",
-    "max_pool",
-    "add",
-    "linear_call",
-    "call",
-    "aux_call",
-)
-
 
 @dataclass
 class Node:
@@ -47,12 +29,15 @@ class Node:
 
     Attributes:
         name: unique name of the value.
-        kind: one of `KINDS`.
+        kind: "input", "param", "constant", "static_call" (depends on no input), "int_call" (makes a number), "aux_call"
+            (carries no gradient), "call" (keeps its inputs for its VJP), "linear_call" (whose VJP needs none), or an
+            operation with attributes of its own: "conv", "linear", "batch_norm", "clamp", "max_pool", "add".
         target: the callable to run (an ATen overload or `operator.getitem`), None for inputs, params and constants.
         args, kwargs: its arguments, with `Ref` for values.
         inputs: names of the operands that carry gradient to the explained input, in argument order.
         attrs: typed attributes of the kind (conv: weight, bias, stride, ...; clamp: lo, hi; ...).
         shape: shape with None where a dimension depends on the batch; None for values that are no tensors.
+        row_elements: number of elements per row of the batch; 0 where no dimension depends on it.
         dtype: dtype of a tensor value.
         batch_dim: the dimension that is the batch, None if there is none.
         module_path: dotted path of the innermost module it was called in, "" for the root.
@@ -71,6 +56,7 @@ class Node:
     inputs: tuple[str, ...] = ()
     attrs: dict[str, Any] = field(default_factory=dict)
     shape: tuple[int | None, ...] | None = None
+    row_elements: int = 0
     dtype: torch.dtype | None = None
     batch_dim: int | None = None
     module_path: str = ""
@@ -90,14 +76,14 @@ class Graph:
         inputs: names of the input values, in the order of the model's arguments.
         output: name of the output value.
         batch: the size of dimension 0 if the network was exported for one size only, else None.
-        modules: dotted paths of all modules of the model (what a layer argument may name).
+        modules: dotted path of each module of the model (what a layer argument may name) -> all paths of that module.
     """
 
     nodes: dict[str, Node]
     inputs: tuple[str, ...]
     output: str
     batch: int | None = None
-    modules: frozenset[str] = frozenset()
+    modules: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())

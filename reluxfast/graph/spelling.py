@@ -107,19 +107,29 @@ def _is_zero(value: Any, nodes: Nodes) -> bool:
     return False
 
 
-def _positive_test(value: Any, nodes: Nodes) -> str | None:
-    """Name of x if `value` is x > 0 (or its cast to a float)."""
+_ABOVE, _BELOW = ("gt", "greater", "ge", "greater_equal"), ("lt", "less", "le", "less_equal")
+
+
+def _positive_test(value: Any, nodes: Nodes, above: tuple = _ABOVE, below: tuple = _BELOW) -> str | None:
+    """Name of x if `value` is x > 0 or x >= 0 (or its cast to a float)."""
     node = nodes.get(_name(value) or "")
     if node is None:
         return None
     short = node.op.rpartition(".")[2]
     if short in ("to", "_to_copy", "type_as"):
-        return _positive_test(node.args[0], nodes)
-    if short in ("gt", "greater") and _is_zero(node.args[1], nodes):
+        return _positive_test(node.args[0], nodes, above, below)
+    if short in ("logical_not", "bitwise_not"):
+        return _positive_test(node.args[0], nodes, below, above)
+    if short in above and _is_zero(node.args[1], nodes):
         return _name(node.args[0])
-    if short in ("lt", "less") and _is_zero(node.args[0], nodes):
+    if short in below and _is_zero(node.args[0], nodes):
         return _name(node.args[1])
     return None
+
+
+def _negative_test(value: Any, nodes: Nodes) -> str | None:
+    """Name of x if `value` is x < 0 or x <= 0."""
+    return _positive_test(value, nodes, _BELOW, _ABOVE)
 
 
 def _clamp(short: str, node: Node, nodes: Nodes, static: set[str]) -> Node | None:
@@ -142,7 +152,9 @@ def _clamp(short: str, node: Node, nodes: Nodes, static: set[str]) -> Node | Non
         given = arguments(node)
         if given["threshold"] == 0 and given["value"] == 0:
             bounds = (0.0, math.inf)
-    elif short == "maximum" or (short == "max" and len(node.args) == 2 and isinstance(node.args[1], Ref)):
+    elif short == "leaky_relu" and arguments(node)["negative_slope"] == 0:
+        bounds = (0.0, math.inf)
+    elif short in ("maximum", "fmax") or (short == "max" and len(node.args) == 2 and isinstance(node.args[1], Ref)):
         for x, zero in (node.args[:2], node.args[1::-1]):
             if _is_zero(zero, nodes) and _name(x) in node.inputs and _same_shape(node, nodes[_name(x)]):
                 operand, bounds = _name(x), (0.0, math.inf)
@@ -153,10 +165,17 @@ def _clamp(short: str, node: Node, nodes: Nodes, static: set[str]) -> Node | Non
                 operand, bounds = _name(x), (0.0, math.inf)
                 break
     elif short == "where" and len(node.args) == 3:
-        condition, x, zero = node.args
-        tests_x = _name(x) is not None and _positive_test(condition, nodes) == _name(x)
-        if tests_x and _is_zero(zero, nodes) and _same_shape(node, nodes[_name(x)]):
-            operand, bounds = _name(x), (0.0, math.inf)
+        condition, yes, no = node.args
+        for x, zero, tested in (
+            (yes, no, _positive_test(condition, nodes)),
+            (no, yes, _negative_test(condition, nodes)),
+        ):
+            if _name(x) == tested is not None and _is_zero(zero, nodes) and _same_shape(node, nodes[tested]):
+                operand, bounds = tested, (0.0, math.inf)
+    elif short in ("masked_fill", "index_put") and _is_zero(node.args[2], nodes) and not node.kwargs:
+        mask = node.args[1][0] if short == "index_put" and len(node.args[1]) == 1 else node.args[1]
+        if operand is not None and _negative_test(mask, nodes) == operand and _same_shape(node, nodes[operand]):
+            bounds = (0.0, math.inf)
     if bounds is None or operand is None or operand not in node.inputs:
         return None
     return replace(node, kind="clamp", inputs=(operand,), attrs={"lo": bounds[0], "hi": bounds[1]})

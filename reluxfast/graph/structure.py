@@ -16,6 +16,8 @@ _PLAIN = frozenset((int, float, str, bool, bytes, type(None), torch.dtype, torch
 _DEPTH = 3
 # Larger numpy arrays are compared by identity.
 _COMPARED_BYTES = 1 << 16
+# Elements of a plain tensor that are compared.
+_SAMPLES = 256
 
 
 def structure(model: nn.Module) -> tuple:
@@ -38,11 +40,22 @@ def structure(model: nn.Module) -> tuple:
     return tuple(found)
 
 
+def _sample(tensor: torch.Tensor) -> bytes:
+    """Spread elements: changes through `.data` leave no other trace."""
+    if tensor.layout != torch.strided or tensor.device.type == "meta":
+        return b""
+    flat = tensor.detach().reshape(-1)
+    return flat[:: max(1, flat.numel() // _SAMPLES)].cpu().contiguous().view(torch.uint8).numpy().tobytes()
+
+
 def _trace(value: Any, depth: int) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, torch.Tensor):
-        return id(value), 0 if value.is_inference() else value._version, value.data_ptr()
+        return id(value), 0 if value.is_inference() else value._version, value.data_ptr(), _sample(value)
+    if isinstance(value, nn.Module):
+        # Not registered with the model, so nothing else looks at its parameters.
+        return id(value), structure(value), tuple(_trace(t, 0) for t in value.state_dict(keep_vars=True).values())
     if depth and isinstance(value, (list, tuple, set, frozenset)):
         return type(value), tuple(_trace(v, depth - 1) for v in value)
     if depth and isinstance(value, dict):

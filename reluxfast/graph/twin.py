@@ -6,11 +6,12 @@ Exporting swaps fake tensors into the modules it traces, so the model itself is 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from reluxfast.errors import InvalidInput, UnsupportedNode
 
@@ -56,6 +57,45 @@ def eval_twin(model: nn.Module) -> nn.Module:
     for module in twin.modules():
         module.training = False
     return twin
+
+
+def run_eagerly(
+    twin: nn.Module, inputs: Sequence[torch.Tensor], weights: dict[str, torch.Tensor] | None = None
+) -> torch.Tensor:
+    """Output of a twin that runs as its author wrote it.
+
+    Args:
+        twin: see `eval_twin`.
+        inputs: its arguments.
+        weights: path -> tensor to use instead of the parameters and buffers it shares with the model.
+
+    Raises:
+        UnsupportedNode: it fails, or something outside the model keeps what it met while it was traced.
+    """
+    # Python code outside torch may fail in any way.
+    try:
+        output = torch.func.functional_call(twin, weights or {}, tuple(inputs))
+    except Exception as error:
+        if not _is_traced(error):
+            raise UnsupportedNode(
+                type(twin).__name__,
+                f"the model itself fails on made-up rows ({type(error).__name__}: {str(error).splitlines()[0]})",
+                remedy="Check that it takes inputs of this shape and dtype",
+            ) from error
+        output = None
+    if output is None or isinstance(output, FakeTensor):
+        raise UnsupportedNode(
+            type(twin).__name__,
+            "the forward pass keeps values outside the model (functools.lru_cache, a global, a class attribute), "
+            "and what it kept while it was traced holds no data",
+            remedy="Clear that cache, call the model once on its own, then explain it; better, keep such values in "
+            "buffers",
+        )
+    return output
+
+
+def _is_traced(error: Exception) -> bool:
+    return "FakeTensor" in str(error) or "fake mode" in str(error).lower()
 
 
 def _registered(model: nn.Module) -> Iterator[torch.Tensor]:

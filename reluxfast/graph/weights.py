@@ -19,10 +19,9 @@ Lookup = Callable[[str], "torch.Tensor | None"]
 
 def lookup_on(model: nn.Module | torch.export.ExportedProgram) -> Lookup:
     """Function path -> tensor on `model` as it is now (None if it is gone). Holds the model weakly."""
-    if isinstance(model, torch.export.ExportedProgram):
-        state = {**model.constants, **model.state_dict}
-        return state.get
     reference = weakref.ref(model)
+    if isinstance(model, torch.export.ExportedProgram):
+        return lambda path: None if (program := reference()) is None else _in_program(program, path)
 
     def find(path: str) -> torch.Tensor | None:
         module = reference()
@@ -39,6 +38,11 @@ def lookup_on(model: nn.Module | torch.export.ExportedProgram) -> Lookup:
     return find
 
 
+def _in_program(program: torch.export.ExportedProgram, path: str) -> torch.Tensor | None:
+    found = program.state_dict.get(path)
+    return program.constants.get(path) if found is None else found
+
+
 class Weights:
     """The static values of a graph in the dtype the engine computes in.
 
@@ -53,7 +57,9 @@ class Weights:
         self._values: dict[str, torch.Tensor] = {}
         self._tensors = {n.path: t for n in graph if n.kind == "param" and (t := lookup(n.path)) is not None}
         self._marks = {path: _mark(t) for path, t in self._tensors.items()}
-        self._samples = _samples(self._tensors.values())
+        self._spread = _spread(t for t in self._tensors.values() if _is_dense(t))
+        self._samples = [torch.cat(group) for group in self._spread]
+        self._scattered = [(t, t.detach().clone()) for t in self._tensors.values() if not _is_dense(t)]
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """Static value `name`, detached, in `dtype` if floating-point."""
@@ -71,9 +77,8 @@ class Weights:
             now = lookup(path)
             if now is not tensor or _mark(now) != self._marks[path]:
                 return False
-        now = _samples(self._tensors.values())
-        return len(now) == len(self._samples) and all(
-            torch.equal(a, b) for a, b in zip(now, self._samples, strict=True)
+        return all(torch.equal(t.detach(), copy) for t, copy in self._scattered) and all(
+            torch.equal(torch.cat(group), sample) for group, sample in zip(self._spread, self._samples, strict=True)
         )
 
     def fits(self, lookup: Lookup) -> bool:
@@ -83,6 +88,14 @@ class Weights:
             if now is None or (now.shape, now.dtype, now.device) != (tensor.shape, tensor.dtype, tensor.device):
                 return False
         return True
+
+    def copies(self) -> dict[str, torch.Tensor]:
+        """Path -> copy of every parameter as it is now; tied ones share one copy."""
+        found: dict[int, torch.Tensor] = {}
+        for tensor in self._tensors.values():
+            if id(tensor) not in found:
+                found[id(tensor)] = tensor.detach().clone()
+        return {path: found[id(tensor)] for path, tensor in self._tensors.items()}
 
     def _evaluate(self, node: Node) -> torch.Tensor:
         if node.kind == "param":
@@ -107,14 +120,19 @@ def _mark(tensor: torch.Tensor) -> tuple:
     return id(tensor), version, tensor.data_ptr(), tensor.shape, tensor.dtype
 
 
-def _samples(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    """Copies of spread elements of all tensors as bit patterns, one tensor per device and element size."""
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """Whether its elements fill one piece of memory, in whatever order."""
+    return tensor.permute(sorted(range(tensor.dim()), key=lambda d: -tensor.stride(d))).is_contiguous()
+
+
+def _spread(tensors: Iterable[torch.Tensor]) -> list[list[torch.Tensor]]:
+    """Views of spread elements of dense tensors as bit patterns, one group per device and element size."""
     groups: dict[tuple, list[torch.Tensor]] = {}
     bits = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     for tensor in tensors:
-        flat = tensor.detach().reshape(-1)
+        flat = tensor.detach().as_strided((tensor.numel(),), (1,))
         if flat.numel() > _WHOLE:
             flat = flat[:: flat.numel() // _SAMPLES]
         if flat.element_size() in bits and not flat.is_complex():
             groups.setdefault((flat.device, flat.element_size()), []).append(flat.view(bits[flat.element_size()]))
-    return [torch.cat(group) for group in groups.values()]
+    return list(groups.values())

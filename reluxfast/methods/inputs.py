@@ -10,6 +10,8 @@ import torch
 
 from reluxfast.errors import InvalidInput
 
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
 
 def as_tuple(x: Any, name: str = "x") -> tuple[torch.Tensor, ...]:
     """`x` as a tuple of floating-point tensors with a batch dimension."""
@@ -21,6 +23,11 @@ def as_tuple(x: Any, name: str = "x") -> tuple[torch.Tensor, ...]:
         label = name if not isinstance(x, tuple) else f"{name}[{i}]"
         if item.dim() == 0:
             raise InvalidInput(label, "must have a batch dimension in front", "a 0-dimensional Tensor")
+        if item.layout != torch.strided:
+            raise InvalidInput(label, "must be a dense Tensor", item.layout, "Convert it with .to_dense()")
+        if item.dtype.is_floating_point and item.dtype not in _DTYPES:
+            names = ", ".join(str(d).removeprefix("torch.") for d in _DTYPES)
+            raise InvalidInput(label, f"must be one of {names}", item.dtype, f"Convert it with {label}.float()")
         if not item.dtype.is_floating_point:
             raise InvalidInput(
                 label,

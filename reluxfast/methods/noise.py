@@ -33,8 +33,10 @@ def smooth_grad(
         raise InvalidInput("reduce", f"must be one of {', '.join(REDUCTIONS)}", repr(reduce))
     if not isinstance(n_samples, int) or isinstance(n_samples, bool) or n_samples < 1:
         raise InvalidInput("n_samples", "must be a positive int", n_samples)
-    if not (isinstance(noise_level, (int, float)) and noise_level >= 0):
-        raise InvalidInput("noise_level", "must be a number that is not negative", noise_level)
+    if not isinstance(noise_level, (int, float)) or isinstance(noise_level, bool) or not 0 <= noise_level < math.inf:
+        raise InvalidInput("noise_level", "must be a finite number that is not negative", repr(noise_level))
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+        raise InvalidInput("seed", "must be an int: the same seed gives the same noise", repr(seed))
     sigmas = [noise_level * _spread(x) for x in run.inputs]
     row = sum(x[:1].numel() for x in run.inputs) * run.engine.dtype.itemsize
     at_once = max(1, _SAMPLE_BYTES // max(1, row * run.rows))
@@ -72,7 +74,7 @@ def _noise(x: torch.Tensor, seed: int, index: int, sample: int) -> torch.Tensor:
     """Standard normal noise (N, ...), row r from the counter (row r, sample) of the key (seed, input)."""
     rows = []
     for r in range(x.shape[0]):
-        bits = np.random.Philox(key=[seed % (1 << 64), index], counter=[0, 0, sample, r])
+        bits = np.random.Philox(key=[int(seed) % (1 << 64), index], counter=[0, 0, sample, r])
         rows.append(np.random.Generator(bits).standard_normal(x.shape[1:]))
     return torch.from_numpy(np.stack(rows)).to(device=x.device, dtype=x.dtype)
 

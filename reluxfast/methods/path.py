@@ -89,11 +89,13 @@ def _baselines(inputs: Sequence[torch.Tensor], baseline: Any) -> list[torch.Tens
 def _baseline(x: torch.Tensor, baseline: Any) -> torch.Tensor:
     if baseline is None:
         return torch.zeros_like(x)
-    if isinstance(baseline, (int, float)):
+    if isinstance(baseline, (int, float)) and not isinstance(baseline, bool):
         return torch.full_like(x, float(baseline))
+    if isinstance(baseline, np.ndarray):
+        baseline = torch.from_numpy(np.ascontiguousarray(baseline))
     if isinstance(baseline, torch.Tensor):
         if tuple(baseline.shape) in (tuple(x.shape[1:]), (1, *x.shape[1:]), tuple(x.shape)):
             return baseline.to(device=x.device, dtype=x.dtype).expand_as(x)
         rule = f"must have the shape of a row {tuple(x.shape[1:])} or of x {tuple(x.shape)}"
         raise InvalidInput("baseline", rule, tuple(baseline.shape))
-    raise InvalidInput("baseline", "must be None, a number or a Tensor", type(baseline).__name__)
+    raise InvalidInput("baseline", "must be None, a number, a Tensor or a numpy array", type(baseline).__name__)

@@ -15,7 +15,8 @@ def flat_targets(target: Any, shape: tuple[int | None, ...], rows: int) -> torch
     """Index of the explained element in each row of the flattened output.
 
     Args:
-        target: None, int, integer Tensor (1,) or (N,), list of N ints, tuple of ints, list of N tuples, or "all".
+        target: None, int, integer Tensor or numpy array (1,) or (N,), list of N ints, tuple of ints, list of N
+            tuples, or "all".
         shape: shape (N, ...) of the output.
         rows: N.
 
@@ -42,6 +43,8 @@ def flat_targets(target: Any, shape: tuple[int | None, ...], rows: int) -> torch
                 "Pass an int, one int per row, a tuple index, or 'all'",
             )
         return torch.zeros(rows, dtype=torch.int64, device="cpu")
+    if isinstance(target, np.ndarray) and target.dtype.kind in "iufbc":
+        target = torch.from_numpy(np.ascontiguousarray(target))
     if isinstance(target, torch.Tensor):
         if target.dtype.is_floating_point or target.dtype == torch.bool or target.is_complex():
             raise InvalidInput("target", "as a Tensor must hold integers", target.dtype)

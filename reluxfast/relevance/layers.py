@@ -33,7 +33,8 @@ def layer_value(graph: Graph, layer: str | nn.Module, path_of: Callable[[nn.Modu
         near = difflib.get_close_matches(path, sorted(graph.modules), 3)
         listed = near or sorted(m for m in graph.modules if m)[:10]
         raise InvalidInput("layer", "must be the path of a module", repr(path), f"There are: {', '.join(listed)}")
-    calls = sorted({call for node in graph for p, call in node.modules if p == path})
+    names = graph.modules[path]
+    calls = list(dict.fromkeys(call for node in graph for call in node.modules if call[0] in names))
     if path == "":
         return graph.output
     if not calls:
@@ -51,7 +52,7 @@ def layer_value(graph: Graph, layer: str | nn.Module, path_of: Callable[[nn.Modu
         )
     else:
         call = calls[0]
-    inside = [node for node in graph if (path, call) in node.modules]
+    inside = [node for node in graph if call in node.modules]
     names = {node.name for node in inside}
     users = graph.users()
     ends = [n for n in inside if n.name == graph.output or any(u not in names for u in users[n.name])]

@@ -50,12 +50,7 @@ class Part:
 
 def row_bytes(node: Node, dtype: torch.dtype) -> int:
     """Bytes of one row of a value; 0 where it has no batch dimension."""
-    if not node.shape or None not in node.shape:
-        return 0
-    count = 1
-    for size in node.shape:
-        count *= 1 if size is None else size
-    return count * dtype.itemsize
+    return node.row_elements * dtype.itemsize
 
 
 def parts(plan: Plan, dtype: torch.dtype) -> list[Part]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import lru_cache
 from types import SimpleNamespace
 
 import pytest
@@ -75,7 +77,28 @@ def _written(self, x):
     return self.a(x) * self.state
 
 
+def _without_gradient(self, x):
+    with torch.inference_mode():
+        scale = x * 2
+    return self.a(x * scale)
+
+
+def _differentiating(self, x):
+    h = self.a(x)
+    return h * torch.autograd.grad(h.sum(), x, create_graph=True)[0].sum()
+
+
+def _two_items(self, x):
+    h = self.a(x)
+    first, second = h.unbind(1)[:2]
+    first += second
+    return h
+
+
 REFUSED = {
+    "inference mode": _without_gradient,
+    "derivative inside": _differentiating,
+    "batch lost": _two_items,
     "view without a word": _aliased,
     "as_strided": lambda s, x: torch.as_strided(s.a(x), (x.shape[0], 2), (4, 1)),
     "row minus another": lambda s, x: s.a(x - x[:1]),
@@ -152,3 +175,136 @@ def test_modules_that_refuse_to_be_copied_keep_their_mode():
     with pytest.raises(rx.UnsupportedNode, match="copy"):
         rx.gradient(model, torch.randn(2, 3), 0)
     assert all(module.training for module in model.modules())
+
+
+SQUEEZED = {
+    "end": (lambda s, x: s.a(x).sum(1, keepdim=True).squeeze(), None),
+    "middle": (lambda s, x: s.a(x[:, None]).squeeze(), 1),
+    "in place": (lambda s, x: (s.a(x[:, None]) * 1).squeeze_(), 1),
+    "all dimensions": (lambda s, x: s.a(x[:, None]).squeeze((0, 1)), 1),
+}
+
+
+@pytest.mark.parametrize("name", SQUEEZED)
+def test_one_row_keeps_its_batch_dimension(name):
+    body, target = SQUEEZED[name]
+    model, x = _Body(body), torch.randn(3, 6)
+    for method in ("gradient", "integrated_gradients"):
+        whole = rx.attribute(model, x, target, method)
+        alone = rx.attribute(model, x[1:2], target, method)
+        assert alone.output.shape == (1, *whole.output.shape[1:]) and alone.values.shape == (1, 6)
+        assert torch.allclose(alone.values[0], whole.values[1], atol=1e-6)
+        assert torch.allclose(alone.output[0], whole.output[1])
+
+
+@lru_cache
+def _positions(n: int) -> torch.Tensor:
+    return torch.arange(n) * 1.0
+
+
+def test_a_cache_outside_the_model_is_noticed():
+    _positions.cache_clear()
+    model, x = _Body(lambda s, x: s.a(x) * _positions(4)), torch.randn(2, 6)
+    with pytest.raises(rx.UnsupportedNode, match="outside the model"):
+        rx.gradient(model, x, 3)
+    _positions.cache_clear()
+    model(x)
+    assert torch.allclose(rx.gradient(model, x, 3).values, 3 * model.a.weight[3].detach().expand(2, 6))
+
+
+class _Unregistered(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers, self.scales = [nn.Linear(6, 4)], {"k": [torch.ones(4)]}
+
+    def forward(self, x):
+        return self.layers[0](x) * self.scales["k"][0]
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_what_is_not_registered_is_watched(hidden):
+    model, x = _Unregistered(), torch.randn(2, 6)
+    before = rx.gradient(model, x, 0).values
+    weight, scale = model.layers[0].weight, model.scales["k"][0]
+    with torch.no_grad():
+        (weight.data if hidden else weight).mul_(2)
+        (scale.data if hidden else scale).mul_(3)
+    assert torch.allclose(rx.gradient(model, x, 0).values, 6 * before)
+
+
+def test_a_program_with_another_weight():
+    x = torch.randn(2, 6)
+    program = torch.export.export(nn.Linear(6, 4), (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    rx.gradient(program, x, 0)
+    program.state_dict["weight"] = torch.ones(4, 6)
+    assert torch.equal(rx.gradient(program, x, 0).values, torch.ones(2, 6))
+
+
+def test_refresh_forgets_what_leaves_no_trace():
+    hidden = {"scale": 1.0}
+    model, x = _Body(lambda s, x: s.a(x) * hidden["scale"]), torch.randn(2, 6)
+    before = rx.gradient(model, x, 0).values
+    hidden["scale"] = 2.0
+    assert torch.equal(rx.gradient(model, x, 0).values, before)
+    rx.refresh(model)
+    assert torch.allclose(rx.gradient(model, x, 0).values, 2 * before)
+
+
+def test_training_meanwhile_is_no_mixing_of_rows():
+    model, stop = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 4)), threading.Event()
+
+    def train():
+        while not stop.is_set():
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(torch.randn_like(parameter), alpha=0.1)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    try:
+        for _ in range(5):
+            assert rx.gradient(nn.Sequential(*model), torch.randn(2, 6), 0).values.shape == (2, 6)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_model_that_fails_is_not_captured():
+    with pytest.raises(rx.UnsupportedNode, match="same dtype"):
+        rx.gradient(nn.Linear(6, 4), torch.randn(2, 6, dtype=torch.float64), 0)
+
+
+@pytest.mark.parametrize("path", ["one#2", "other#2"])
+def test_a_module_under_two_names(path):
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = self.other = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x):
+            return self.other(torch.relu(self.one(x))).mean((2, 3))
+
+    torch.manual_seed(0)
+    model, x = Shared(), torch.randn(2, 3, 5, 5)
+    with pytest.raises(rx.InvalidInput, match=r"'one#1' \.\. 'one#2'"):
+        rx.grad_cam(model, x, 0, layer="one")
+    h = model.one(torch.relu(model.one(x))).detach()
+    want = torch.relu(h[:, :1] / 25)
+    assert torch.allclose(rx.grad_cam(model, x, 0, layer=path, upsample=False).values, want, atol=1e-6)
+
+
+def test_a_control_flow_operator_is_named_as_such():
+    model = _Body(lambda s, x: torch.cond(x.sum() > 0, lambda v: v * 2, lambda v: v, (s.a(x),)))
+    with pytest.raises(rx.UnsupportedNode, match="control-flow operator"):
+        rx.gradient(model, torch.randn(2, 6), 0)
+
+
+def test_a_write_into_overlapping_memory():
+    def body(self, x):
+        h = self.a(x)
+        windows = h.unfold(1, 2, 1)
+        windows *= 2
+        return h
+
+    with pytest.raises(rx.UnsupportedNode, match="no value form"):
+        rx.gradient(_Body(body), torch.randn(2, 6), 0)

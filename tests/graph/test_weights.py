@@ -226,3 +226,22 @@ def test_change_of_an_attribute_is_noticed(change):
     (expected,) = torch.autograd.grad(model(leaf)[:, 1].sum(), leaf)
     assert (expected - old).abs().max() > 1e-3, "the change changes nothing"
     assert_close(rx.gradient(model, x, target=1).values, expected, 1e-12, change)
+
+
+@pytest.mark.parametrize("layout", ["transposed", "channels_last", "every other"])
+def test_hidden_changes_are_noticed_in_every_layout(layout):
+    """Through `.data` nothing but the values changes, wherever they lie in memory."""
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+    if layout == "channels_last":
+        model = model.to(memory_format=torch.channels_last)
+    elif layout == "transposed":
+        model[2].weight = nn.Parameter(torch.randn(16, 3).t())
+    else:
+        model[2].weight = nn.Parameter(torch.randn(6, 32)[::2, ::2])
+    x = torch.randn(2, 4, 4, 4)
+    before = rx.gradient(model, x, 0).values
+    for module in (model[0], model[2]):
+        module.weight.data.mul_(2)
+        now = rx.gradient(model, x, 0).values
+        assert torch.allclose(now, 2 * before, rtol=1e-5)
+        before = now

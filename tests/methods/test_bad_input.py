@@ -46,6 +46,17 @@ def test_wrong_dtype():
     _refused("float32", _x().double())
 
 
+def test_dtypes_and_layouts_that_nothing_computes_in():
+    _refused(r"\.float\(\)", _x().to(torch.float8_e4m3fn))
+    _refused(r"\.to_dense\(\)", _x().to_sparse())
+
+
+@pytest.mark.parametrize("method", [["gradient"], None, 3])
+def test_a_method_that_is_no_name(method):
+    with pytest.raises(rx.InvalidInput, match="must be one of gradient"):
+        rx.attribute(_model(), _x(), 1, method=method)
+
+
 def test_wrong_device():
     _refused("cpu", _x().to("meta"))
 

@@ -117,6 +117,7 @@ def test_n_steps_do_not_change_by_batching():
         ({"n_steps": 1, "quadrature": "trapezoid"}, "n_steps"),
         ({"quadrature": "simpson"}, "quadrature"),
         ({"baseline": torch.zeros(5)}, "baseline"),
+        ({"baseline": True}, "baseline"),
         ({"baseline": "zeros"}, "baseline"),
         ({"baseline": (0.0, 0.0)}, "baseline"),
     ],

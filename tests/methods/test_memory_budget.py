@@ -63,3 +63,28 @@ def test_a_budget_below_one_row_is_an_error():
     with pytest.raises(rx.InvalidInput, match="one row") as raised:
         rx.Explainer(model, x, memory_budget=1).attribute(x, 1, "guided_backprop")
     assert raised.value.argument == "memory_budget"
+
+
+@pytest.mark.parametrize("budget", [True, 0, -5, 1.5, "1 GB"])
+def test_a_budget_that_is_no_number_of_bytes(budget):
+    with pytest.raises(rx.InvalidInput, match="positive number of bytes"):
+        rx.Explainer(torch.nn.Linear(3, 2), torch.randn(2, 3), memory_budget=budget)
+
+
+def test_steps_of_time_in_the_batch_dimension_count():
+    """(N, T, F) flattened to (N * T, F): a row is T rows there."""
+
+    class TimeDistributed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wide = torch.nn.Linear(4, 64)
+
+        def forward(self, x):
+            return torch.relu(self.wide(x.reshape(-1, 4))).reshape(x.shape[0], -1).sum(1)
+
+    model, x = TimeDistributed(), torch.randn(8, 100, 4)
+    row = 100 * 64 * x.element_size()
+    with pytest.raises(rx.InvalidInput, match="one row"):
+        rx.Explainer(model, x, memory_budget=row // 2).attribute(x)
+    explainer = rx.Explainer(model, x, memory_budget=6 * row)
+    assert_close(explainer.attribute(x).values, rx.gradient(model, x).values, 1e-6)

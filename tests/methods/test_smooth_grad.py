@@ -121,7 +121,9 @@ def test_one_sample_has_no_standard_error():
 
 @pytest.mark.parametrize(
     ("options", "argument"),
-    [({"n_samples": 0}, "n_samples"), ({"noise_level": -0.1}, "noise_level"), ({"reduce": "max"}, "reduce")],
+    [({"n_samples": 0}, "n_samples"), ({"noise_level": -0.1}, "noise_level"), ({"reduce": "max"}, "reduce")]
+    + [({"seed": seed}, "seed") for seed in (None, "a", 1.5, True)]
+    + [({"noise_level": level}, "noise_level") for level in (float("inf"), float("nan"), True, "a")],
     ids=str,
 )
 def test_wrong_options(options, argument):

@@ -45,7 +45,15 @@ def test_forms(name, target):
 
 def test_one_element_tensor_and_numpy_integers_stand_for_all_rows():
     expected, _, _ = _explain("relu_module", 2)
-    for target in (torch.tensor(2), torch.tensor([2]), np.int64(2), [np.int64(2)] * 3, (2,)):
+    for target in (
+        torch.tensor(2),
+        torch.tensor([2]),
+        np.int64(2),
+        np.array(2),
+        np.array([2] * 3),
+        [np.int64(2)] * 3,
+        (2,),
+    ):
         torch.manual_seed(0)
         result, _, _ = _explain("relu_module", target)
         torch.manual_seed(0)
@@ -82,7 +90,8 @@ WRONG = {
     "float": ("relu_module", 1.0, "target"),
     "bool": ("relu_module", True, "target"),
     "other string": ("relu_module", "argmax", "'all'"),
-    "numpy array": ("relu_module", np.array([0, 1, 2]), "target"),
+    "numpy floats": ("relu_module", np.array([0.0, 1, 2]), "target"),
+    "numpy words": ("relu_module", np.array(["a"]), "target"),
     "int too large": ("relu_module", 4, r"\[-4, 3\]"),
     "int too small": ("relu_module", -5, r"\[-4, 3\]"),
     "list out of range": ("relu_module", [0, 4, 1], r"\[-4, 3\]"),

@@ -42,6 +42,14 @@ def spelled(relu: Activation) -> Kit:
 
 
 # Where the slope at exactly 0 is not 0 in torch itself, the value says what torch gives (methods.md, section 1).
+
+
+def _zeroed(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[x < 0] = 0
+    return x
+
+
 SPELLINGS: dict[str, Activation] = {
     "F.relu": F.relu,
     "F.relu(inplace=True)": lambda x: F.relu(x, inplace=True),
@@ -68,5 +76,11 @@ SPELLINGS: dict[str, Activation] = {
     "torch.max(zeros, x)": lambda x: torch.max(torch.zeros_like(x), x),
     "torch.where(x > 0, x, 0.0)": lambda x: torch.where(x > 0, x, 0.0),
     "torch.where(x > 0, x, zeros_like)": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
+    "torch.where(x < 0, 0, x)": lambda x: torch.where(x < 0, 0.0, x),
+    "x * (x >= 0)": lambda x: x * (x >= 0),
+    "x.masked_fill(~(x > 0), 0)": lambda x: x.masked_fill(~(x > 0), 0.0),
+    "x[x < 0] = 0": _zeroed,
+    "torch.fmax(x, tensor(0))": lambda x: torch.fmax(x, torch.tensor(0.0, dtype=x.dtype)),
+    "F.leaky_relu(x, 0)": lambda x: F.leaky_relu(x, 0.0),
     "F.hardtanh(x, 0, inf)": lambda x: F.hardtanh(x, 0.0, float("inf")),
 }
