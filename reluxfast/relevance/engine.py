@@ -168,7 +168,7 @@ class Engine:
 
     def prepared(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Inputs in the layout the steps want."""
-        return [channels_last(x) if x.dim() in (4, 5) else x for x in inputs]
+        return [channels_last(x) for x in inputs]
 
     def _rows(self, inputs: Sequence[torch.Tensor], start: int, count: int, outer: int) -> list[torch.Tensor]:
         chunk = [x[start : start + count] for x in inputs]

@@ -19,7 +19,8 @@ _PACK_LINEAR_FROM = 1 << 16
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
-    """`x` (N, C, *S) in channels-last memory where torch has such a layout (2 and 3 spatial dimensions)."""
+    """`x` (N, C, *S) in channels-last memory where torch has such a layout (2 and 3 spatial dimensions), else as it
+    stands in its shape."""
     if x.dim() == 4:
         return x.contiguous(memory_format=torch.channels_last)
     if x.dim() == 5:

@@ -44,7 +44,7 @@ def check_rows(
         x = torch.randn((few, *shape), generator=generator, dtype=dtype, device="cpu")
         y = torch.randn((more, *shape), generator=generator, dtype=dtype, device="cpu")
         y[-1] = x[0]
-        one[name], other[name] = (_laid_out(v.to(device)) for v in (x, y))
+        one[name], other[name] = (channels_last(v.to(device)) for v in (x, y))
     expected = (
         reference([v.clone(memory_format=torch.contiguous_format) for v in one.values()])
         if reference is not None
@@ -79,10 +79,6 @@ def check_rows(
             "while it is traced",
             remedy="Look for branches on tensor types, flags or torch.compiler.is_compiling(), and for written views",
         )
-
-
-def _laid_out(x: torch.Tensor) -> torch.Tensor:
-    return channels_last(x) if x.dim() in (4, 5) else x
 
 
 def _differ(a: torch.Tensor, b: torch.Tensor) -> bool:
