@@ -14,20 +14,35 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("reluxfast", "torch", "numpy", "captum")
+_PACKAGES = ("reluxfast", "torch", "triton", "numpy", "captum", "zennit")
 
 
-def environment() -> dict[str, Any]:
-    """Commit (with a mark when files differ from it), versions, threads, CPU and precision flags of this process."""
+def environment(device: torch.device | None = None) -> dict[str, Any]:
+    """Commit (with a mark when files differ from it), versions, threads, device and precision flags of this process."""
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _commit(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
-        "device": "cpu",
+        **_device(device or torch.device("cpu")),
         "cpu": _cpu_model(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "matmul_precision": torch.get_float32_matmul_precision(),
+    }
+
+
+def _device(device: torch.device) -> dict[str, Any]:
+    if device.type != "cuda":
+        return {"device": device.type}
+    about = torch.cuda.get_device_properties(device)
+    return {
+        "device": about.name,
+        "cuda": torch.version.cuda,
+        "memory_bytes": about.total_memory,
+        "multiprocessors": about.multi_processor_count,
+        "l2_bytes": about.L2_cache_size,
+        "tf32_convolutions": torch.backends.cudnn.allow_tf32,
+        "tf32_matmuls": torch.backends.cuda.matmul.allow_tf32,
     }
 
 

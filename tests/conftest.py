@@ -1,6 +1,13 @@
-"""Settings that every test shares: one thread, one seed, and which backends this machine has."""
+"""Settings that every test shares: one thread, one seed, one device, and which backends this machine has.
+
+RELUXFAST_TEST_DEVICE names the device on which tests make their tensors (default cpu); RELUXFAST_TEST_SHARD=i/n runs
+every n-th test from the i-th on.
+"""
 
 from __future__ import annotations
+
+import os
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -13,6 +20,15 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [f"backend {name}: {reason or 'tested'}" for name, reason in available_backends().items()]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps the tests of this process's shard."""
+    part, _, parts = os.environ.get("RELUXFAST_TEST_SHARD", "0/1").partition("/")
+    keep = items[int(part) :: int(parts)]
+    kept = set(keep)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = keep
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `backend` runs once for each backend that is there."""
     if "backend" in metafunc.fixturenames:
@@ -20,9 +36,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_one_seed():
+def _one_thread_one_seed_one_device():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    yield
+    device = os.environ.get("RELUXFAST_TEST_DEVICE", "cpu")
+    with nullcontext() if device == "cpu" else torch.device(device):
+        yield
     torch.set_num_threads(threads)

@@ -21,7 +21,7 @@ def _model():
 
 
 def _x():
-    return torch.randn(ROWS, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    return torch.randn(ROWS, 3, 8, 8, generator=torch.Generator(torch.get_default_device()).manual_seed(1))
 
 
 def _refused(says: str, x, argument: str = "x", **options) -> None:

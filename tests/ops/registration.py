@@ -11,7 +11,7 @@ INF = float("inf")
 
 def cases() -> list[tuple[str, tuple]]:
     """Op names and arguments: every op, both dense orders, strides that are neither, and optional tensors left out."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(0)
 
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)

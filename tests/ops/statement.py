@@ -41,13 +41,18 @@ def tensor(values: np.ndarray, dtype: torch.dtype, layout: str) -> Tensor:
 
 def array(x: Tensor) -> np.ndarray:
     """x as float64."""
-    return x.double().numpy()
+    return x.double().cpu().numpy()
 
 
 def in_memory_order(values: np.ndarray, like: Tensor) -> np.ndarray:
     """The elements in the dense order that `like`, an op's input, has or is brought to."""
     last = like.dim() >= 3 and not like.is_contiguous() and like.movedim(1, -1).is_contiguous()
     return (np.moveaxis(values, 1, -1) if last else values).ravel()
+
+
+def packed_tensor(values: np.ndarray, width: int, like: Tensor) -> Tensor:
+    """The fields of `values` in the dense order of `like`, on its device."""
+    return torch.from_numpy(packed(in_memory_order(values, like), width)).to(like.device)
 
 
 def packed(values: np.ndarray, width: int) -> np.ndarray:

@@ -25,7 +25,7 @@ ROWS = [
 
 
 def _mask(bits: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(statement.packed(statement.in_memory_order(bits, like), 1))
+    return statement.packed_tensor(bits, 1, like)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

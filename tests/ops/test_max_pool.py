@@ -85,8 +85,8 @@ def test_reverse(backend, name, layout, dtype):
     for classes, mode in product((1, 3), range(4)):
         values, won, bits, expected = _reverse(name, classes, mode)
         g = tensor(values, dtype, layout)
-        winner = torch.from_numpy(statement.packed(statement.in_memory_order(won, g), width))
-        mask = torch.from_numpy(statement.packed(statement.in_memory_order(bits, g), 1))
+        winner = statement.packed_tensor(won, width, g)
+        mask = statement.packed_tensor(bits, 1, g)
         with ops.backend(backend):
             out = ops.max_pool_scatter(
                 g, winner, mask if mode & 1 else None, shape[2:], *_arguments(pool), mode, won.size
@@ -195,4 +195,5 @@ def test_reverse_refuses(backend, changes, message):
         "dilation": [1, 1],
     }
     with ops.backend(backend), pytest.raises(RuntimeError, match=message):
-        ops.max_pool_scatter(**{**arguments, **changes})
+        on_device = {k: v.to(arguments["g"].device) if isinstance(v, torch.Tensor) else v for k, v in changes.items()}
+        ops.max_pool_scatter(**{**arguments, **on_device})

@@ -129,7 +129,7 @@ def _pool_arguments(args, n: int):
 
 def draw(construct: Construct, rows: int, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, ...]:
     """`rows` random rows of each input, without any margin."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
     return tuple(torch.randn(rows, *s, generator=generator).to(dtype) for s in construct.shapes)
 
 

@@ -29,7 +29,8 @@ recipes = st.builds(
 @given(recipe=recipes, kit=st.sampled_from(range(len(KITS))), rows=st.integers(1, 3), target=st.integers(-3, 2))
 def test_random_net(recipe, kit, rows, target):
     model = settle(RandomNet(recipe, KITS[kit]), recipe.seed).double().eval()
-    x = torch.randn(rows, 3, SIZE, SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(recipe.seed))
+    generator = torch.Generator(torch.get_default_device()).manual_seed(recipe.seed)
+    x = torch.randn(rows, 3, SIZE, SIZE, dtype=torch.float64, generator=generator)
     explainer = rx.Explainer(model, x)
     for rule in RULES:
         oracle = settle(RandomNet(recipe, rule_kit(rule)), recipe.seed).double().eval()

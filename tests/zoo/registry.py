@@ -90,7 +90,7 @@ def with_head(body: nn.Module, *shapes: tuple[int, ...], classes: int = 4) -> nn
 
 def settle(model: nn.Module, seed: int) -> nn.Module:
     """Fills parameters and BN statistics from a seed: He-scaled weights, non-zero biases, negative BN scales too."""
-    generator = torch.Generator().manual_seed(1000 + seed)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(1000 + seed)
 
     def normal(t: Tensor, std: float) -> Tensor:
         return torch.randn(t.shape, generator=generator) * std
