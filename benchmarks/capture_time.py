@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import reluxfast as rx
-
-from . import models, rows
-from .cases import CASES, build_model
-from .fresh import answer, in_fresh_process
-from .timing import summarise
+from benchmarks import models, rows
+from benchmarks.cases import CASES, build_model
+from benchmarks.fresh import answer, in_fresh_process
+from benchmarks.timing import summarise
 
 
 def _example(name: str, tiny: bool) -> tuple[nn.Module, Tensor]:

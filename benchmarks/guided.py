@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from . import report, rows, runner
-from .cases import CASES, make_problem
-from .float64 import METHODS
-from .providers import PROVIDERS
+from benchmarks import report, rows, runner
+from benchmarks.cases import CASES, make_problem
+from benchmarks.float64 import METHODS
+from benchmarks.providers import PROVIDERS
 
 
 def parser() -> argparse.ArgumentParser:

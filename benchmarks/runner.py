@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from tqdm import tqdm
 
-from .cases import Problem, make_problem
-from .gate import Gate, Outcome
-from .providers import Prepared, Unavailable, quiet_peers
-from .timing import interleave
+from benchmarks.cases import Problem, make_problem
+from benchmarks.gate import Gate, Outcome
+from benchmarks.providers import Prepared, Unavailable, quiet_peers
+from benchmarks.timing import interleave
 
 
 def run(

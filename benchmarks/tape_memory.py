@@ -19,11 +19,10 @@ import torch
 from tqdm import tqdm
 
 import reluxfast as rx
-
-from . import memory, rows
-from .cases import CASES, Problem, make_problem
-from .fresh import answer, in_fresh_process
-from .providers import PROVIDERS, quiet_peers
+from benchmarks import memory, rows
+from benchmarks.cases import CASES, Problem, make_problem
+from benchmarks.fresh import answer, in_fresh_process
+from benchmarks.providers import PROVIDERS, quiet_peers
 
 MB = 1e6
 KEPT = ("reluxfast", "autograd")

@@ -17,10 +17,9 @@ from typing import Any
 import torch
 
 import reluxfast as rx
-
-from .explain_files import explain_files
-from .input_file import read_inputs
-from .program_file import load_program, row_shape
+from reluxfast.explain_files import explain_files
+from reluxfast.input_file import read_inputs
+from reluxfast.program_file import load_program, row_shape
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -160,7 +159,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from .demo import run_demo
+    from reluxfast.demo import run_demo
 
     echo = _silent if arguments.json else print
     result = run_demo(arguments.out, quick=arguments.quick, seed=arguments.seed, echo=echo)
@@ -197,7 +196,7 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 def _built_in() -> dict[str, tuple[torch.nn.Module, torch.Tensor]]:
     """The demo's networks with seeded random weights, on random images: needs no data set."""
-    from .demo.models import DigitsNet, PhotoNet
+    from reluxfast.demo.models import DigitsNet, PhotoNet
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

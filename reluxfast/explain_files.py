@@ -100,7 +100,7 @@ def explain_files(
 
 
 def _write_row(result: rx.Attribution, x: Tensor, row: int, picture: Path, number: int) -> ExplainedRow:
-    from .plots.labels import row_logit, row_target
+    from reluxfast.plots.labels import row_logit, row_target
 
     target = row_target(result.target, row)
     one = rx.Attribution(

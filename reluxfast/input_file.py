@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import InvalidInput
-from .extras import need
+from reluxfast.errors import InvalidInput
+from reluxfast.extras import need
 
 
 def read_inputs(

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from .errors import InvalidInput
+from reluxfast.errors import InvalidInput
 
 _TRUSTED_REMEDY = (
     "If you trust the file, load it in Python with torch.export.load(...) and give the program to reluxfast.Explainer"

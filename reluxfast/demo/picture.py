@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 
 import reluxfast as rx
-
-from ..plots.gallery import Section, plot_gallery
-from . import data
+from reluxfast.demo import data
+from reluxfast.plots.gallery import Section, plot_gallery
 
 MOSAIC_TARGETS = {"chelsea": "cat", "rocket": "rocket"}
 DOTS_PER_INCH = 140

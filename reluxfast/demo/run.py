@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import reluxfast as rx
-
-from . import checks, data
-from .models import DigitsNet, PhotoNet, parameters
-from .picture import write_gallery
-from .timing import MethodRow, measure
-from .train import train
+from reluxfast.demo import checks, data
+from reluxfast.demo.models import DigitsNet, PhotoNet, parameters
+from reluxfast.demo.picture import write_gallery
+from reluxfast.demo.timing import MethodRow, measure
+from reluxfast.demo.train import train
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .data import Split
+from reluxfast.demo.data import Split
 
 
 def train(

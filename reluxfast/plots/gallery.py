@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..errors import InvalidInput
-from .heatmap import draw_heatmap
-from .labels import row_logit, shown_name
-from .maps import as_array, block_sums, colour, common_scale, position_map
+from reluxfast.errors import InvalidInput
+from reluxfast.plots.heatmap import draw_heatmap
+from reluxfast.plots.labels import row_logit, shown_name
+from reluxfast.plots.maps import as_array, block_sums, colour, common_scale, position_map
 
 CELL = 1.0
 BAR = 0.34

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..errors import InvalidInput
-from . import series
-from .labels import panel_title
-from .maps import Scale, as_array, common_scale, grey, position_map, strongest_slice, unit
+from reluxfast.errors import InvalidInput
+from reluxfast.plots import series
+from reluxfast.plots.labels import panel_title
+from reluxfast.plots.maps import Scale, as_array, common_scale, grey, position_map, strongest_slice, unit
 
 PER_ROW = 8
 # Black pixels are drawn as mid-grey, so that colours on them stay readable.

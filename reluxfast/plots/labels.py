@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .maps import as_array
+from reluxfast.plots.maps import as_array
 
 _NAMES = {
     "gradient": "Gradient",

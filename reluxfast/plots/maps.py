@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InvalidInput
+from reluxfast.errors import InvalidInput
 
 SIGNED, SEQUENTIAL = "RdBu_r", "Reds"
 _CONTRIBUTIONS = ("input_x_gradient", "integrated_gradients")
