@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 import reluxfast as rx
-from reluxfast.demo import run_demo
-from reluxfast.demo.run import table
+from reluxfast.demo import data, picture, run_demo
+from reluxfast.demo.models import DigitsNet, PhotoNet
+from reluxfast.demo.run import Trained, table
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,22 @@ def test_the_gallery_is_a_picture_with_colour_in_every_column(demo):
     columns = coloured[:, width // 10 :]
     shares = [part.mean() for part in np.array_split(columns, 9, axis=1)]
     assert min(shares) > 0.01
+
+
+def test_the_gallery_explains_what_the_networks_say(tmp_path, monkeypatch):
+    shown = []
+    plot = picture.plot_gallery
+    monkeypatch.setattr(picture, "plot_gallery", lambda sections, **kw: shown.extend(sections) or plot(sections, **kw))
+    photos, digits = data.photo_crops(0, 4, 4), data.digits(0)
+    trained = [Trained("digits", DigitsNet().eval(), "joined", digits, 1.0),
+               Trained("photos", PhotoNet().eval(), "block3", photos, 1.0)]  # fmt: skip
+    picture.write_gallery(tmp_path / "gallery.png", trained)
+    for section, model in zip(shown, (trained[1].model, trained[1].model, trained[0].model), strict=True):
+        said = model(section.images).argmax(1).tolist()
+        targets = section.attributions[0].target
+        assert targets == ([said[0], 1] if section.row_names[0] == "four photos" else said)
+        assert len(section.classes) == model(section.images).shape[1]
+    assert (tmp_path / "gallery.png").exists()
 
 
 def test_the_record_says_what_was_found(demo):
