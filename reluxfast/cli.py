@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--out", default="demo-out", metavar="DIR", help="folder for gallery.png and demo.json (%(default)s)"
     )
-    demo.add_argument("--seed", type=int, default=0, help="of splits, weights and batches (%(default)s)")
+    demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="of splits, weights and batches (%(default)s)")
     demo.add_argument("--quick", action="store_true", help="a smoke run: few epochs, few images, poor accuracy")
     demo.set_defaults(run=_demo)
 
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("model", metavar="MODEL.pt2", help="exported program, written by torch.export.save")
     explain.add_argument("input", metavar="IMAGE|ARRAY", help="image file, or .npy of shape (C, H, W) or (N, C, H, W)")
     explain.add_argument(
-        "--method", default="guided_backprop", metavar="NAME", help="one of rx.methods() (%(default)s)"
+        "--method", default="guided_backprop", metavar="NAME", help=f"{', '.join(METHODS)} (%(default)s)"
     )
     explain.add_argument("--layer", metavar="PATH", help="module path, for grad_cam and guided_grad_cam")
     explain.add_argument(
@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("--steps", type=int, metavar="N", help="quadrature points of integrated_gradients")
     explain.add_argument("--samples", type=int, metavar="N", help="samples of smooth_grad")
-    explain.add_argument("--seed", type=int, metavar="N", help="seed of smooth_grad")
+    explain.add_argument("--seed", type=_seed, metavar="N", help="seed of smooth_grad")
     _add_input_options(explain)
     explain.set_defaults(run=_explain)
     return parser
@@ -172,6 +172,12 @@ def _target(text: str) -> int | tuple[int, ...] | str:
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be integers separated by commas or 'top', got {text!r}") from None
     return index if len(index) > 1 else index[0]
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"must be an integer from 0 to 2^63 - 1, got {text!r}")
+    return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -195,6 +195,8 @@ def test_options_reach_the_method(folder, tmp_path, capsys):
         (["explain", "any.pt2", "six.npy", "--fit", "stretch"], "--fit: invalid choice: 'stretch'"),
         (["explain", "any.pt2", "six.npy", "--target", "x"], "--target: must be integers"),
         (["explain", "any.pt2", "six.npy", "--size", "0x4"], "--size: must be positive"),
+        (["demo", "--seed", "-1"], "--seed: must be an integer from 0"),
+        (["demo", "--seed", str(2**63)], "--seed: must be an integer from 0"),
         (["explain", "any.pt2"], "required: .*IMAGE"),
         (["validate", "any.pt2"], "INPUT must come together"),
         (["validate", "--method", "magic"], "--method must be among .*magic"),
