@@ -12,19 +12,18 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 import reluxfast as rx
-
-from . import models, rows
-from .cases import CASES, build_model
-from .fresh import answer, in_fresh_process
-from .timing import summarise
+from benchmarks import models, rows
+from benchmarks.cases import CASES, build_model
+from benchmarks.fresh import answer, in_fresh_process
+from benchmarks.options import add_common, add_worker
+from benchmarks.progress import Progress
+from benchmarks.timing import summarise
 
 
 def _example(name: str, tiny: bool) -> tuple[nn.Module, Tensor]:
@@ -96,16 +95,8 @@ def parser() -> argparse.ArgumentParser:
     names = sorted({model for model, _ in TASKS})
     p.add_argument("--model", action="append", choices=names, help="repeatable; default: all")
     p.add_argument("--rounds", type=int, default=3, help="fresh processes per row; default: %(default)s")
-    p.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
-    p.add_argument("--tiny", action="store_true", help="small copies of the networks: a smoke test, no measurement")
-    p.add_argument(
-        "--store",
-        nargs="?",
-        type=Path,
-        const=rows.RESULTS / "capture_time.jsonl",
-        help="append the rows to this JSON-lines file; without a value benchmarks/results/capture_time.jsonl",
-    )
-    p.add_argument("--worker", help=argparse.SUPPRESS)
+    add_common(p, "capture_time")
+    add_worker(p)
     return p
 
 
@@ -117,14 +108,14 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     tasks = [(model, action) for model, action in TASKS if not args.model or model in args.model]
     samples: dict[tuple[str, str], dict[str, list[float]]] = {task: {} for task in tasks}
-    with tqdm(total=args.rounds * len(tasks), disable=None, leave=False) as bar:
+    with Progress(args.rounds * len(tasks), "capture_time") as progress:
         for _ in range(args.rounds):
             for model, action in tasks:
-                bar.set_postfix_str(f"{model} {action}")
+                progress.phase(f"{model} {action}")
                 task = {"model": model, "action": action, "tiny": args.tiny, "threads": args.threads}
                 for phase, seconds in in_fresh_process(__spec__.name, task).items():
                     samples[model, action].setdefault(phase, []).append(seconds)
-                bar.update()
+                progress.step()
     found = [_row(model, action, phases, args) for (model, action), phases in samples.items()]
     print(to_text(found))
     if args.store:

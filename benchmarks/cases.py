@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from . import models
+from benchmarks import models
 
 
 @dataclass(frozen=True)

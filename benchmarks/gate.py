@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from . import float64
-from .cases import Problem
-from .providers import Prepared
+from benchmarks import float64
+from benchmarks.cases import Problem
+from benchmarks.providers import Prepared
 
 # Relative L2 distance from float64. On the small copy of a network everybody who computes the right thing is within
 # rounding (at most 9e-7 seen). On the whole network a few of its millions of units lie within rounding of zero and fall

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import torch
 
-from . import report, rows, runner
-from .cases import CASES, make_problem
-from .float64 import METHODS
-from .providers import PROVIDERS
+from benchmarks import report, rows, runner
+from benchmarks.cases import CASES, make_problem
+from benchmarks.float64 import METHODS
+from benchmarks.options import add_common
+from benchmarks.progress import Progress
+from benchmarks.providers import PROVIDERS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,17 +24,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, default=4, help="images per call; default: %(default)s")
     p.add_argument("--size", type=int, help="pixels per side; default: the case's own (224; digits 8)")
     p.add_argument("--rounds", type=int, default=7, help="times every provider runs; default: %(default)s")
-    p.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
     p.add_argument("--seed", type=int, default=0, help="of weights and images; default: %(default)s")
     p.add_argument("--functional", action="store_true", help="the same networks written with F.relu")
-    p.add_argument("--tiny", action="store_true", help="small copies of the networks: a smoke test, no measurement")
-    p.add_argument(
-        "--store",
-        nargs="?",
-        type=Path,
-        const=rows.RESULTS / "guided.jsonl",
-        help="append the rows to this JSON-lines file; without a value benchmarks/results/guided.jsonl",
-    )
+    add_common(p, "guided")
     return p
 
 
@@ -45,9 +38,11 @@ def main(argv: list[str] | None = None) -> int:
     chosen = {name: prepare for name, prepare in PROVIDERS.items() if not args.provider or name in args.provider}
     engine_wrong = False
     for name in args.case or list(CASES):
-        problem = make_problem(
-            CASES[name], args.batch, args.size, tiny=args.tiny, functional=args.functional, seed=args.seed
-        )
+        with Progress(1, name) as progress:
+            progress.phase("drawing weights and images")
+            problem = make_problem(
+                CASES[name], args.batch, args.size, tiny=args.tiny, functional=args.functional, seed=args.seed
+            )
         outcomes = runner.run(problem, args.method, chosen, args.rounds)
         found = report.to_rows(problem, args.method, outcomes)
         print(report.to_text(found) + "\n", flush=True)

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import reluxfast as rx
-
-from .cases import Problem
+from benchmarks.cases import Problem
 
 
 class Unavailable(Exception):

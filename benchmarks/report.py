@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .cases import Problem
-from .gate import Outcome
-from .rows import environment, table
-from .timing import Stats, paired_ratio, summarise
+from benchmarks.cases import Problem
+from benchmarks.gate import Outcome
+from benchmarks.rows import environment, table
+from benchmarks.timing import Stats, paired_ratio, summarise
 
 BASE = "reluxfast cpp"
 FLOOR = "bare"

@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from tqdm import tqdm
-
-from .cases import Problem, make_problem
-from .gate import Gate, Outcome
-from .providers import Prepared, Unavailable, quiet_peers
-from .timing import interleave
+from benchmarks.cases import Problem, make_problem
+from benchmarks.gate import Gate, Outcome
+from benchmarks.progress import Progress
+from benchmarks.providers import Prepared, Unavailable, quiet_peers
+from benchmarks.timing import interleave
 
 
 def run(
@@ -19,42 +18,34 @@ def run(
     method: str,
     providers: Mapping[str, Callable[[Problem, str], Prepared]],
     rounds: int,
-    progress: bool | None = None,
 ) -> list[Outcome]:
-    """Outcome of every provider on one problem, in the order given. `progress`: None shows a bar on a terminal only.
+    """Outcome of every provider on one problem, in the order given.
 
     Values are compared on a small copy of the network, on the network, and there once more after the rounds: reused
     buffers may go wrong late.
     """
-    gates = [Gate(problem)]
-    if not problem.tiny:
-        gates.insert(0, Gate(make_problem(problem.case, 2, tiny=True, functional=problem.functional)))
     outcomes: dict[str, Outcome] = {}
     timed: dict[str, Prepared] = {}
-    with (
-        quiet_peers(),
-        tqdm(
-            total=len(providers) * (rounds + 2),
-            desc=f"{problem.case.name} {method}",
-            leave=False,
-            disable=None if progress is None else not progress,
-        ) as bar,
-    ):
+    with quiet_peers(), Progress(len(providers) * (rounds + 2), f"{problem.case.name} {method}") as progress:
+        gates = [Gate(problem)]
+        if not problem.tiny:
+            progress.phase("drawing a small copy")
+            gates.insert(0, Gate(make_problem(problem.case, 2, tiny=True, functional=problem.functional)))
         for name, prepare in providers.items():
-            bar.set_postfix_str(f"checking {name}")
+            progress.phase(f"checking {name}")
             outcomes[name], prepared = _admit(name, prepare, method, gates)
             if prepared is None:
-                bar.total -= rounds + 1
+                progress.drop(rounds + 1)
             else:
                 timed[name] = prepared
-            bar.update()
-        bar.set_postfix_str("timing")
-        seconds = interleave({name: p.call for name, p in timed.items()}, rounds, tick=bar.update)
+            progress.step()
+        progress.phase(f"timing, {rounds} rounds")
+        seconds = interleave({name: p.call for name, p in timed.items()}, rounds, tick=progress.step)
         for name, prepared in timed.items():
-            bar.set_postfix_str(f"checking {name} again")
+            progress.phase(f"checking {name} again")
             judged = gates[-1].judge(outcomes[name], prepared)
             outcomes[name] = judged if judged.status == "wrong" else replace(judged, seconds=tuple(seconds[name]))
-            bar.update()
+            progress.step()
     return list(outcomes.values())
 
 

@@ -12,18 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 import reluxfast as rx
-
-from . import memory, rows
-from .cases import CASES, Problem, make_problem
-from .fresh import answer, in_fresh_process
-from .providers import PROVIDERS, quiet_peers
+from benchmarks import memory, rows
+from benchmarks.cases import CASES, Problem, make_problem
+from benchmarks.fresh import answer, in_fresh_process
+from benchmarks.options import add_common, add_worker
+from benchmarks.progress import Progress
+from benchmarks.providers import PROVIDERS, quiet_peers
 
 MB = 1e6
 KEPT = ("reluxfast", "autograd")
@@ -90,24 +89,24 @@ def _work(task: dict[str, Any]) -> None:
 
 
 def measure(
-    case: str, batch: int, size: int | None, tiny: bool, threads: int | None, bar: tqdm
+    case: str, batch: int, size: int | None, tiny: bool, threads: int | None, progress: Progress
 ) -> list[dict[str, Any]]:
     """One row per provider; bytes per image, but for the batch-independent part of the peak and what is held."""
     task = {"case": case, "batch": batch, "size": size, "tiny": tiny, "threads": threads}
     found = []
     for provider in PEAK:
-        bar.set_postfix_str(f"{case} {provider}")
+        progress.phase(f"{case} {provider}")
         row: dict[str, Any] = {"benchmark": "tape_memory", **task, "provider": provider}
         if provider in KEPT:
             kept = in_fresh_process(__spec__.name, {**task, "what": "kept", "provider": provider})
             row |= {key: None if value is None else value / batch for key, value in kept.items() if key != "held"}
             row["held"] = kept["held"]
-            bar.update()
+            progress.step()
         peaks = []
         for n in (batch, 2 * batch):
             result = in_fresh_process(__spec__.name, {**task, "what": "peak", "provider": provider, "batch": n})
             peaks.append(result["peak"])
-            bar.update()
+            progress.step()
         slope = (peaks[1] - peaks[0]) / batch
         row |= {"peak": slope, "peak_constant": peaks[0] - slope * batch}
         found.append(row | {"environment": rows.environment()})
@@ -133,16 +132,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--case", action="append", choices=sorted(CASES), help="repeatable; default: vgg16 and resnet50")
     p.add_argument("--batch", type=int, default=2, help="images; the peak also runs at twice as many")
     p.add_argument("--size", type=int, help="pixels per side; default: the case's own (224; digits 8)")
-    p.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
-    p.add_argument("--tiny", action="store_true", help="small copies of the networks: a smoke test, no measurement")
-    p.add_argument(
-        "--store",
-        nargs="?",
-        type=Path,
-        const=rows.RESULTS / "tape_memory.jsonl",
-        help="append the rows to this JSON-lines file; without a value benchmarks/results/tape_memory.jsonl",
-    )
-    p.add_argument("--worker", help=argparse.SUPPRESS)
+    add_common(p, "tape_memory")
+    add_worker(p)
     return p
 
 
@@ -154,9 +145,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     cases = args.case or ["vgg16", "resnet50"]
     found: list[dict[str, Any]] = []
-    with tqdm(total=len(cases) * (len(KEPT) + 2 * len(PEAK)), disable=None, leave=False) as bar:
+    with Progress(len(cases) * (len(KEPT) + 2 * len(PEAK)), "tape_memory") as progress:
         for case in cases:
-            found += measure(case, args.batch, args.size, args.tiny, args.threads, bar)
+            found += measure(case, args.batch, args.size, args.tiny, args.threads, progress)
     print(to_text(found))
     if args.store:
         rows.store(found, args.store)

@@ -24,8 +24,6 @@ class Attribution:
         base_value: (N,) or (N, K), output at the baseline, where the method has one.
         standard_error: like `values`, for sampling methods, else None.
         n_evaluations: forward passes per row.
-        balance: where relevance went, for methods that conserve it, else None.
-        layers: values at layers that were asked for, else None.
     """
 
     values: Any
@@ -36,8 +34,6 @@ class Attribution:
     base_value: torch.Tensor | None = None
     standard_error: Any = None
     n_evaluations: int = 1
-    balance: Any = None
-    layers: Mapping[str, torch.Tensor] | None = None
 
     def numpy(self) -> np.ndarray | tuple[np.ndarray, ...]:
         """`values` as numpy array(s) on the host."""

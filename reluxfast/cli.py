@@ -1,26 +1,36 @@
 """The command line: `reluxfast info | demo | validate | explain`.
 
-Exit codes: 0 all well, 1 a check or a comparison failed, 2 wrong usage or input (one line on stderr says what).
+Exit codes: 0 all well, 1 a check or a comparison failed, 2 wrong usage or input (one line `error: ...` on stderr).
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 import reluxfast as rx
+from reluxfast.explain_files import explain_files
+from reluxfast.files import reason
+from reluxfast.input_file import FITS, read_inputs
+from reluxfast.map_layers import map_layers
+from reluxfast.methods import METHODS
+from reluxfast.program_file import load_program, row_shape
 
-from .explain_files import explain_files
-from .input_file import read_inputs
-from .program_file import load_program, row_shape
+# Options of methods, as the command line calls them.
+_METHOD_OPTIONS = {"layer": "--layer", "n_steps": "--steps", "n_samples": "--samples", "seed": "--seed"}
+_FLAGS = _METHOD_OPTIONS | {
+    "methods": "--method",
+    **{name: f"--{name}" for name in ("method", "target", "rtol", "size", "mean", "std", "fit", "out", "backend")},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,15 +49,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read the output has enough; what is still buffered must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (rx.ReluxfastError, OSError) as error:
-        print(f"reluxfast {arguments.command}: {_one_line(error)}", file=sys.stderr)
-        return 2
+    except rx.InvalidInput as error:
+        return _refused(_in_terms_of_options(error))
+    except rx.ReluxfastError as error:
+        return _refused(error)
+    except OSError as error:
+        return _refused(f"'{error.filename}' cannot be read or written: {reason(error)}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
 
 
-def _one_line(error: BaseException) -> str:
+def _refused(error: BaseException | str) -> int:
+    print(f"error: {_one_line(error)}", file=sys.stderr)
+    return 2
+
+
+def _in_terms_of_options(error: rx.InvalidInput) -> rx.InvalidInput:
+    """The error with the command line's name for the argument."""
+    return rx.InvalidInput(_FLAGS.get(error.argument, error.argument), error.rule, error.value, error.remedy)
+
+
+def _one_line(error: object) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -56,10 +79,15 @@ def _one_line_warning(message, category, filename, lineno, file=None, line=None)
         print(f"warning: {_one_line(message)}", file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error is said."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; {self.prog} --help says more\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="reluxfast", description="Why did this ReLU network say that? Attribution, fast."
-    )
+    parser = _Parser(prog="reluxfast", description="Why did this ReLU network say that? Attribution, fast.")
     parser.add_argument("--version", action="version", version=f"reluxfast {rx.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
@@ -75,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--out", default="demo-out", metavar="DIR", help="folder for gallery.png and demo.json (%(default)s)"
     )
-    demo.add_argument("--seed", type=int, default=0, help="of splits, weights and batches (%(default)s)")
+    demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="of splits, weights and batches (%(default)s)")
     demo.add_argument("--quick", action="store_true", help="a smoke run: few epochs, few images, poor accuracy")
     demo.set_defaults(run=_demo)
 
@@ -96,13 +124,19 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("model", metavar="MODEL.pt2", help="exported program, written by torch.export.save")
     explain.add_argument("input", metavar="IMAGE|ARRAY", help="image file, or .npy of shape (C, H, W) or (N, C, H, W)")
     explain.add_argument(
-        "--method", default="guided_backprop", metavar="NAME", help="one of rx.methods() (%(default)s)"
+        "--method", default="guided_backprop", metavar="NAME", help=f"{', '.join(METHODS)} (%(default)s)"
     )
     explain.add_argument("--layer", metavar="PATH", help="module path, for grad_cam and guided_grad_cam")
-    explain.add_argument("--out", default=".", metavar="DIR", help="folder for the results (%(default)s)")
-    explain.add_argument("--steps", type=int, help="quadrature points of integrated_gradients")
-    explain.add_argument("--samples", type=int, help="samples of smooth_grad")
-    explain.add_argument("--seed", type=int, help="seed of smooth_grad")
+    explain.add_argument(
+        "--out",
+        default=".",
+        metavar="DIR",
+        help="folder for the values, INPUT_METHOD.npy, and a picture of each row, INPUT_METHOD_ROW.png, where INPUT is "
+        "photo_jpg for photo.jpg; earlier ones are replaced (%(default)s)",
+    )
+    explain.add_argument("--steps", type=int, metavar="N", help="quadrature points of integrated_gradients")
+    explain.add_argument("--samples", type=int, metavar="N", help="samples of smooth_grad")
+    explain.add_argument("--seed", type=_seed, metavar="N", help="seed of smooth_grad")
     _add_input_options(explain)
     explain.set_defaults(run=_explain)
     return parser
@@ -113,22 +147,37 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
         "--target",
         default="top",
         type=_target,
-        help="output index, or 'top': the largest output of each row (%(default)s)",
+        metavar="INDEX",
+        help="output index (1,0 for outputs of two dimensions), or 'top': the largest output of each row (%(default)s)",
     )
     parser.add_argument(
         "--size", type=_size, metavar="HxW", help="resize an image; default: the model's size if it has one"
+    )
+    parser.add_argument(
+        "--fit",
+        default=FITS[0],
+        choices=FITS,
+        help="images of other proportions: squash keeps all of the image and distorts it, crop resizes the shorter "
+        "side and keeps the centre, as models are usually trained and evaluated (%(default)s)",
     )
     parser.add_argument("--mean", type=_numbers, metavar="A,B,C", help="subtracted per channel, images being in [0, 1]")
     parser.add_argument("--std", type=_numbers, metavar="A,B,C", help="divided by, per channel")
 
 
-def _target(text: str) -> int | str:
+def _target(text: str) -> int | tuple[int, ...] | str:
     if text == "top":
         return text
     try:
-        return int(text)
+        index = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be an integer or 'top', got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be integers separated by commas or 'top', got {text!r}") from None
+    return index if len(index) > 1 else index[0]
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"must be an integer from 0 to 2^63 - 1, got {text!r}")
+    return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -160,7 +209,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from .demo import run_demo
+    from reluxfast.demo import run_demo
 
     echo = _silent if arguments.json else print
     result = run_demo(arguments.out, quick=arguments.quick, seed=arguments.seed, echo=echo)
@@ -197,7 +246,7 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 def _built_in() -> dict[str, tuple[torch.nn.Module, torch.Tensor]]:
     """The demo's networks with seeded random weights, on random images: needs no data set."""
-    from .demo.models import DigitsNet, PhotoNet
+    from reluxfast.demo.models import DigitsNet, PhotoNet
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -210,27 +259,47 @@ def _built_in() -> dict[str, tuple[torch.nn.Module, torch.Tensor]]:
 def _read(arguments: argparse.Namespace) -> tuple[torch.export.ExportedProgram, torch.Tensor]:
     program = load_program(arguments.model)
     shape, dtype = row_shape(program)
-    x = read_inputs(arguments.input, shape, dtype, arguments.size, arguments.mean, arguments.std)
+    x = read_inputs(arguments.input, shape, dtype, arguments.size, arguments.mean, arguments.std, arguments.fit)
     return program, x
 
 
 def _explain(arguments: argparse.Namespace) -> int:
+    options = _method_options(arguments)
     program, x = _read(arguments)
-    asked = {
-        "layer": arguments.layer,
-        "n_steps": arguments.steps,
-        "n_samples": arguments.samples,
-        "seed": arguments.seed,
-    }
-    options = {name: value for name, value in asked.items() if value is not None}
-    written = explain_files(
-        program, x, arguments.target, arguments.method, options, Path(arguments.out), Path(arguments.input).stem
-    )
+    if "layer" in _options_of(arguments.method) and "layer" not in options:
+        maps = map_layers(rx.Explainer(program, x).captured.engine().graph)
+        remedy = f"Convolutions of this model: {', '.join(maps)}" if maps else "This model has no named convolution"
+        rule = f"must name a module with a map (N, C, *S) for {arguments.method} to read"
+        raise rx.InvalidInput("layer", rule, "none", f"{remedy}; a module around or behind one will do too")
+    file = Path(arguments.input)
+    name = "_".join(filter(None, (file.stem, file.suffix[1:])))  # x.npy and x.png are told apart
+    written = explain_files(program, x, arguments.target, arguments.method, options, Path(arguments.out), name)
     if arguments.json:
         _print_json(written.as_dict())
     else:
         print(written)
     return 0
+
+
+def _method_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options given that the method takes; one that it does not take is an error, before any file is read."""
+    if arguments.method not in METHODS:
+        raise rx.InvalidInput("method", f"must be one of {', '.join(METHODS)}", repr(arguments.method))
+    options = {}
+    for option, flag in _METHOD_OPTIONS.items():
+        value = getattr(arguments, flag.removeprefix("--"))
+        if value is None:
+            continue
+        takers = [method for method in METHODS if option in _options_of(method)]
+        if arguments.method not in takers:
+            given = f"{value} with --method {arguments.method}"
+            raise rx.InvalidInput(flag, f"is an option of {', '.join(takers)}", given, f"Leave {flag} out")
+        options[option] = value
+    return options
+
+
+def _options_of(method: str) -> list[str]:
+    return list(inspect.signature(METHODS[method]).parameters)[1:]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 import reluxfast as rx
+from reluxfast.files import writable_folder
+from reluxfast.progress import progress_bar
+from reluxfast.top_targets import top_targets
 
 CHUNK = 16
 
@@ -22,7 +23,7 @@ class ExplainedRow:
     """One row: its target, the explained output, the sum of its values and its picture."""
 
     row: int
-    target: int | None
+    target: int | tuple[int, ...] | None
     logit: float
     total: float
     picture: str
@@ -50,26 +51,10 @@ class Written:
         return "\n".join([*lines, f"values {self.shape} -> {self.values}"])
 
 
-def top_targets(explainer: rx.Explainer, x: Tensor) -> Tensor | None:
-    """The index of the largest output of each row, int64 `(N,)`; None for a model with one output per row.
-
-    Raises:
-        InvalidInput: the output of a row has more than one dimension.
-    """
-    try:
-        output = explainer.attribute(x, 0, "gradient").output
-    except rx.InvalidInput:
-        # A model of one output per row takes no index.
-        output = explainer.attribute(x, None, "gradient").output
-    if output.ndim > 2:
-        raise rx.InvalidInput("target", "must be given for a model whose output has more than two dimensions", "top")
-    return None if output.ndim == 1 else output.argmax(1)
-
-
 def explain_files(
     program: torch.export.ExportedProgram,
     x: Tensor,
-    target: int | str,
+    target: int | tuple[int, ...] | str,
     method: str,
     options: dict[str, Any],
     out: Path,
@@ -79,15 +64,19 @@ def explain_files(
 
     Args:
         program: an exported program of one input, whatever batch size it was exported with.
-        target: output index of every row, or "top" for the largest output of each row.
+        target: output index of every row (a tuple for outputs of several dimensions), or "top" for the largest output
+            of each row.
         method, options: as for `reluxfast.attribute`.
-        out, name: folder, and the first part of the files' names.
+        out, name: folder, and the first part of the files' names; files of these names are replaced.
+
+    Raises:
+        InvalidInput: `out` cannot be written to, or as `reluxfast.attribute`.
     """
+    writable_folder(out, "out")
     explainer = rx.Explainer(program, x)
     values, rows = [], []
-    out.mkdir(parents=True, exist_ok=True)
-    for chunk in tqdm(x.split(CHUNK), desc=method, file=sys.stderr, delay=1, leave=False):
-        chosen = top_targets(explainer, chunk) if target == "top" else target
+    for chunk in progress_bar(x.split(CHUNK), desc=method, unit="chunk"):
+        chosen = top_targets(explainer.captured, (chunk,)) if target == "top" else target
         result = explainer.attribute(chunk, chosen, method, **options)
         values.append(result.values)
         for row in range(len(chunk)):
@@ -100,9 +89,9 @@ def explain_files(
 
 
 def _write_row(result: rx.Attribution, x: Tensor, row: int, picture: Path, number: int) -> ExplainedRow:
-    from .plots.labels import row_logit, row_target
+    from reluxfast.plots.labels import row_logit, row_target
 
-    target = row_target(result.target, row)
+    target = row_target(result, row)
     one = rx.Attribution(
         result.values[row : row + 1], result.output[row : row + 1], target, result.method, result.options
     )  # fmt: skip

@@ -108,6 +108,11 @@ class Explainer:
         """
         self._captured.refresh()
 
+    @property
+    def captured(self) -> Captured:
+        """Graph, weights and engine behind this explainer; for the package's own use."""
+        return self._captured
+
     def _backend(self):
         return ops.backend(self.backend) if self.backend != "auto" else nullcontext()
 

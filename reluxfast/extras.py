@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from .errors import ReluxfastError
+from reluxfast.errors import ReluxfastError
 
 
 class MissingExtra(ReluxfastError, ImportError):

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from .errors import InvalidInput
+from reluxfast.errors import InvalidInput
+from reluxfast.files import readable_file
 
 _TRUSTED_REMEDY = (
     "If you trust the file, load it in Python with torch.export.load(...) and give the program to reluxfast.Explainer"
@@ -54,12 +55,9 @@ def load_program(path: str | os.PathLike) -> torch.export.ExportedProgram:
         the program, without sample inputs and guards (`example_inputs` is None): its graph, weights and constants.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        InvalidInput: not such an archive, or it holds something that could run code, which is named.
+        InvalidInput: no such file, not such an archive, or it holds something that could run code, which is named.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
+    path = readable_file(path, "program file")
     vetted = _rebuild(path)
     logger, reason = logging.getLogger("torch.export"), _LoggedReason()
     logger.addFilter(reason)

@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from reluxfast import ops
 from reluxfast.captured import Captured, Model, captured
 from reluxfast.errors import InvalidInput
 from reluxfast.explainer import Explainer, run_method
+from reluxfast.map_layers import map_layers
 from reluxfast.methods import METHODS
 from reluxfast.methods.inputs import as_tuple, check_like
 from reluxfast.methods.run import Run
 from reluxfast.methods.targets import flat_targets
+from reluxfast.progress import progress_bar
 from reluxfast.relevance.engine import Engine
 from reluxfast.relevance.steps import GateStep, PoolStep
 from reluxfast.relevance.walk import Tape
+from reluxfast.top_targets import top_targets
 
 # Worst deviation relative to the largest element: float32 sums of a few thousand terms through tens of layers.
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -106,55 +108,39 @@ def validate(
         methods: names; default all (Grad-CAM methods need a layer with a map and are left out if there is none).
         rtol: tolerance; default 1e-5 for float32 and 1e-12 for float64.
         target: as for `attribute`; None with several outputs per row explains the largest.
-        layer: for Grad-CAM; default the last module that returns a map (N, C, H, W).
+        layer: for Grad-CAM; default the last convolution that returns a map (N, C, *S).
 
     Raises:
         InvalidInput, UnsupportedNode: as `attribute`.
     """
-    known = model._captured if isinstance(model, Explainer) else captured(model, as_tuple(x))
     given = as_tuple(x)
+    known = model.captured if isinstance(model, Explainer) else captured(model, given)
     check_like(given, known.examples)
+    if not given[0].shape[0]:
+        raise InvalidInput("x", "must hold at least one row to compare", tuple(given[0].shape))
     chosen = list(METHODS) if methods is None else list(methods)
     for name in chosen:
         if name not in METHODS:
             raise InvalidInput("methods", f"must be among {', '.join(METHODS)}", repr(name))
     engine = known.engine()
-    layer = layer or _last_map(engine)
+    maps = map_layers(engine.graph)
+    layer = layer or (maps[-1] if maps else None)
     if layer is None and methods is None:
         chosen = [name for name in chosen if not name.endswith("grad_cam")]
-    elif methods is None and any(x.dim() != 4 for x in given):
+    elif methods is None and any(item.dim() != 4 for item in given):
         chosen.remove("guided_grad_cam")  # it multiplies images by a map
     tolerance = TOLERANCES[known.dtype] if rtol is None else rtol
     if target is None:
-        target = _largest(known, given)
+        target = top_targets(known, given)
     rows: list[ReportRow] = []
     backends = [name for name, reason in ops.available_backends().items() if reason is None]
     work = [(backend, method) for backend in backends for method in chosen]
     narrow, wide = known.twin_engine(known.dtype), known.twin_engine(torch.float64)
     wide.chunk_dtype = known.dtype  # both cut the rows alike, so that tapes match piece by piece
-    for backend, method in tqdm(work, desc="validate", unit="method", delay=1, leave=False):
+    for backend, method in progress_bar(work, desc="validate", unit="method"):
         options = {"layer": layer} if method.endswith("grad_cam") else _POINTS.get(method, {})
         rows += _compared(known, narrow, wide, given, target, method, options, backend, tolerance)
     return Report(rows)
-
-
-def _largest(known: Captured, given: tuple[torch.Tensor, ...]) -> Any:
-    engine = known.engine()
-    output = engine.outputs([g.to(known.dtype) for g in given], ops.active_backend() != "reference")
-    if output.dim() == 1 or output[0].numel() == 1:
-        return None
-    if output.dim() == 2:
-        return output.argmax(1).tolist()
-    return [tuple(int(i) for i in torch.unravel_index(row.argmax(), row.shape)) for row in output]
-
-
-def _last_map(engine: Engine) -> str | None:
-    found = None
-    for node in engine.graph:
-        calls = {call for other in engine.graph for path, call in other.modules if path == node.module_path}
-        if node.shape is not None and len(node.shape) == 4 and node.inputs and node.kind == "conv" and len(calls) == 1:
-            found = node.module_path or found
-    return found
 
 
 def _compared(
@@ -172,7 +158,7 @@ def _compared(
     engine.on_tape = gates.record
     wide.on_tape = gates.impose
     narrow_inputs = [g.detach().to(known.dtype) for g in given]
-    wide_inputs = [x.double() for x in narrow_inputs]
+    wide_inputs = [item.double() for item in narrow_inputs]
     with ops.backend(backend):
         got = run_method(known, engine, narrow_inputs, target, method, options)
         layers = _layer_signals(known, engine, narrow_inputs, target, method)

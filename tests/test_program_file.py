@@ -273,5 +273,5 @@ def test_a_bottomless_description_is_refused(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing-here"):
+    with pytest.raises(InvalidInput, match=r"nothing-here.*no such file"):
         load_program(tmp_path / "nothing-here.pt2")

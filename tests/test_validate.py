@@ -103,6 +103,8 @@ def test_rtol_methods_and_errors(net, images):
         rx.validate(net, images, methods=["nonsense"])
     with pytest.raises(rx.InvalidInput):
         rx.validate(rx.Explainer(net, images), torch.randn(3, 1, 9, 9))
+    with pytest.raises(rx.InvalidInput, match=r"x must hold at least one row to compare, got \(0, 1, 8, 8\)"):
+        rx.validate(net, images[:0])
 
 
 def test_relative_error():

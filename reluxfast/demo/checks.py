@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 import reluxfast as rx
-
-from . import data
+from reluxfast.demo import data
 
 
 @dataclass(frozen=True)

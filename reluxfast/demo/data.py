@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..extras import need
+from reluxfast.extras import need
 
 # Photo, and the window held out of it (top, left) in the half-size photo: its main subject.
 PHOTOS = {"astronaut": (20, 60), "chelsea": (40, 90), "coffee": (8, 72), "rocket": (40, 112)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 import reluxfast as rx
-
-from . import checks, data
-from .models import DigitsNet, PhotoNet, parameters
-from .picture import write_gallery
-from .timing import MethodRow, measure
-from .train import train
+from reluxfast.demo import checks, data
+from reluxfast.demo.models import DigitsNet, PhotoNet, parameters
+from reluxfast.demo.picture import write_gallery
+from reluxfast.demo.timing import MethodRow, measure
+from reluxfast.demo.train import train
+from reluxfast.files import writable_folder
+from reluxfast.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -72,19 +71,20 @@ def run_demo(
         out_dir: folder for `gallery.png` and `demo.json`; made if missing.
         quick: few epochs and few images, for a smoke test; the accuracy is then low.
         seed: of the splits, the weights and the batches.
-        progress: show progress bars on stderr.
+        progress: show progress bars where stderr is a terminal.
         echo: called with each line of the report.
 
     Raises:
+        InvalidInput: `out_dir` cannot be written to.
         MissingExtra: scikit-learn or scikit-image is not installed; names what to install.
     """
     started = time.perf_counter()
-    out = Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
+    out = writable_folder(out_dir, "out")
     with _own_random_state(seed), _one_thread():
-        trained = _train_both(quick, seed, progress)
+        trained = _train_both(quick, seed, progress, echo)
         for t in trained:
             echo(f"{t.name}: {parameters(t.model)} parameters, held-out accuracy {t.accuracy:.3f}")
+        echo(f"explaining with {len(rx.methods())} methods, comparing with float64, drawing")
         rows = _rows(trained, quick, progress)
         found = checks.run(trained, seed, quick)
         gallery = write_gallery(out / "gallery.png", trained)
@@ -120,11 +120,12 @@ def _own_random_state(seed: int) -> Iterator[None]:
         yield
 
 
-def _train_both(quick: bool, seed: int, progress: bool) -> list[Trained]:
+def _train_both(quick: bool, seed: int, progress: bool, echo) -> list[Trained]:
     digits = data.digits(seed)
+    crops = data.photo_crops(seed, *((100, 20) if quick else (600, 100)))
+    echo(f"training on {len(digits.train_x)} digits and {len(crops.train_x)} parts of photos")
     digits_net = DigitsNet(len(digits.classes))
     digits_accuracy = train(digits_net, digits, 2 if quick else 14, seed, progress=progress)
-    crops = data.photo_crops(seed, *((100, 20) if quick else (600, 100)))
     photo_net = PhotoNet(len(crops.classes))
     photo_accuracy = train(photo_net, crops, 1 if quick else 8, seed, jitter=0.1, progress=progress)
     return [
@@ -137,8 +138,7 @@ def _rows(trained: list[Trained], quick: bool, progress: bool) -> list[MethodRow
     rows = []
     names = rx.methods()
     total = len(trained) * len(names)
-    bar = tqdm(total=total, desc="explain and validate", file=sys.stderr, disable=not progress, leave=False, delay=1)
-    with bar:
+    with progress_bar(desc="explain and validate", total=total, unit="method", show=progress) as bar:
         for t in trained:
             x, y = _some(t.split, 8 if quick else 64)
             for name in names:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from .data import Split
+from reluxfast.demo.data import Split
+from reluxfast.progress import progress_bar
 
 
 def train(
@@ -25,7 +23,7 @@ def train(
     """Train with Adam and a one-cycle rate, leave the model in eval mode, return the held-out accuracy in [0, 1].
 
     `jitter > 0` mirrors half of the batches and changes brightness by up to that share. Everything random depends on
-    `seed` alone. A progress bar goes to stderr.
+    `seed` alone. `progress` draws a bar on a terminal.
     """
     generator = torch.Generator().manual_seed(seed)
     steps = epochs * -(-len(split.train_x) // batch_size)
@@ -33,8 +31,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     model.train()
     name = f"train {type(model).__name__}"
-    bar = tqdm(total=steps, desc=name, file=sys.stderr, disable=not progress, leave=False, delay=1)
-    with bar:
+    with progress_bar(desc=name, total=steps, unit="batch", show=progress) as bar:
         for _ in range(epochs):
             for rows in torch.randperm(len(split.train_x), generator=generator).split(batch_size):
                 x = split.train_x[rows]

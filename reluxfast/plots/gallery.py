@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..errors import InvalidInput
-from .heatmap import draw_heatmap
-from .labels import row_logit, shown_name
-from .maps import as_array, block_sums, colour, common_scale, position_map
+from reluxfast.errors import InvalidInput
+from reluxfast.plots.heatmap import draw_heatmap
+from reluxfast.plots.labels import minus, shown_name, standing
+from reluxfast.plots.maps import as_array, block_sums, colour, common_scale, position_map, unit
 
 CELL = 1.0
-BAR = 0.34
-LEFT = 0.85
+BAR = 0.58
+LEFT = 1.5
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,15 @@ class Section:
     Attributes:
         images: `(N, C, H, W)`, C 1 or 3.
         attributions: one for each column, each with values `(N, C or 1, H, W)`.
-        row_names: what stands to the left of each row.
+        row_names: what each image is; stands to the left, above the class explained and how the model rates it.
+        classes: names of the model's outputs; None names none and shows logits for probabilities.
         block: values are summed over blocks of this many pixels squared before they are drawn; the total stays.
     """
 
     images: object
     attributions: Sequence
     row_names: Sequence[str]
+    classes: Sequence[str] | None = None
     block: int = 1
 
 
@@ -99,26 +102,26 @@ def _draw_section(figure, section: Section, axes, bars, clip: float, alpha: floa
         place.imshow(colour(image), interpolation="nearest")
         place.set_xticks([])
         place.set_yticks([])
-        logit = row_logit(section.attributions[0], row)
-        label = name if logit is None else f"{name}\nlogit {logit:.1f}".replace("-", "−")
+        label = "\n".join([name, *standing(section.attributions[0], row, section.classes)])
         place.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8, labelpad=6)
     for column, (attribution, bar) in enumerate(zip(section.attributions, bars, strict=True), start=1):
         maps = [block_sums(position_map(item), section.block) for item in as_array(attribution.values)]
         scale = common_scale(maps, clip)
         for row, heat in enumerate(maps):
             drawn = draw_heatmap(axes[row, column], heat, scale, images[row], alpha)
-        _colour_bar(figure, bar, drawn)
+        _colour_bar(figure, bar, drawn, unit(attribution.method))
 
 
-def _colour_bar(figure, place, drawn) -> None:
+def _colour_bar(figure, place, drawn, meaning: str) -> None:
     place.set_axis_off()
-    inside = place.inset_axes((0.08, 0.62, 0.84, 0.2))
+    inside = place.inset_axes((0.08, 0.76, 0.84, 0.12))
     bar = figure.colorbar(drawn, cax=inside, orientation="horizontal")
     low, high = drawn.get_clim()
-    ends = [f"{end:.1g}".replace("e-0", "e-").replace("-", "−") for end in (low, high)]
+    ends = [minus(f"{end:.1g}".replace("e-0", "e-")) for end in (low, high)]
     middle = "0" if low < 0 and max(map(len, ends)) < 7 and "e" not in ends[1] else ""
     bar.set_ticks([low, (low + high) / 2, high], labels=[ends[0], middle, ends[1]])
     bar.ax.tick_params(labelsize=6.5, length=2, pad=1)
     for label, side in zip(bar.ax.get_xticklabels(), ("left", "center", "right"), strict=True):
         label.set_horizontalalignment(side)
+    bar.set_label(fill(meaning, 17), fontsize=6.5, labelpad=1)
     bar.outline.set_linewidth(0.5)

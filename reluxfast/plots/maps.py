@@ -7,11 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InvalidInput
+from reluxfast.errors import InvalidInput
 
 SIGNED, SEQUENTIAL = "RdBu_r", "Reds"
-_CONTRIBUTIONS = ("input_x_gradient", "integrated_gradients")
-_CAMS = ("grad_cam",)
+_UNITS = {
+    "input_x_gradient": "logits",
+    "integrated_gradients": "logits",
+    "grad_cam": "class activation",
+    "guided_backprop": "modified gradient",
+    "deconvnet": "modified gradient",
+    "guided_grad_cam": "modified gradient × activation",
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,5 @@ def common_scale(maps: Sequence[np.ndarray], clip: float = 99.0) -> Scale:
 
 
 def unit(method: str) -> str:
-    """What one step on the colour bar means."""
-    if method in _CONTRIBUTIONS:
-        return "logits"
-    return "class activation" if method in _CAMS else "logits per unit of input"
+    """What the colour bar measures."""
+    return _UNITS.get(method, "logits per unit of input")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from ..errors import InvalidInput
-from .maps import Scale, position_map
+from reluxfast.errors import InvalidInput
+from reluxfast.plots.maps import Scale, position_map
 
 FOR, AGAINST = "#b2182b", "#2166ac"
 MOST_BARS = 15

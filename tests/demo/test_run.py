@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 import reluxfast as rx
-from reluxfast.demo import run_demo
-from reluxfast.demo.run import table
+from reluxfast.demo import data, picture, run_demo
+from reluxfast.demo.models import DigitsNet, PhotoNet
+from reluxfast.demo.run import Trained, table
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,12 @@ def demo(tmp_path_factory):
     assert torch.get_num_threads() == threads, "the number of threads is given back"
     assert torch.equal(torch.get_rng_state(), state), "the user's random state is untouched"
     return result, "\n".join(lines)
+
+
+def test_what_is_being_done_is_said_before_it_is_done(demo):
+    lines = demo[1].splitlines()
+    assert lines[0].startswith("training on ") and "held-out accuracy" in lines[1]
+    assert lines[3].startswith("explaining with 8 methods")
 
 
 def test_every_method_is_explained_validated_and_timed_on_both_networks(demo):
@@ -61,6 +68,22 @@ def test_the_gallery_is_a_picture_with_colour_in_every_column(demo):
     columns = coloured[:, width // 10 :]
     shares = [part.mean() for part in np.array_split(columns, 9, axis=1)]
     assert min(shares) > 0.01
+
+
+def test_the_gallery_explains_what_the_networks_say(tmp_path, monkeypatch):
+    shown = []
+    plot = picture.plot_gallery
+    monkeypatch.setattr(picture, "plot_gallery", lambda sections, **kw: shown.extend(sections) or plot(sections, **kw))
+    photos, digits = data.photo_crops(0, 4, 4), data.digits(0)
+    trained = [Trained("digits", DigitsNet().eval(), "joined", digits, 1.0),
+               Trained("photos", PhotoNet().eval(), "block3", photos, 1.0)]  # fmt: skip
+    picture.write_gallery(tmp_path / "gallery.png", trained)
+    for section, model in zip(shown, (trained[1].model, trained[1].model, trained[0].model), strict=True):
+        said = model(section.images).argmax(1).tolist()
+        targets = section.attributions[0].target
+        assert targets == ([said[0], 1] if section.row_names[0] == "four photos" else said)
+        assert len(section.classes) == model(section.images).shape[1]
+    assert (tmp_path / "gallery.png").exists()
 
 
 def test_the_record_says_what_was_found(demo):

@@ -48,6 +48,9 @@ def test_fields(method):
     assert isinstance(result, rx.Attribution) and dataclasses.is_dataclass(result)
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.values = None
+    assert {f.name for f in dataclasses.fields(result)} == {
+        *("values", "output", "target", "method", "options", "base_value", "standard_error", "n_evaluations")
+    }
     assert result.method == method and result.target == 1
     assert options.items() <= result.options.items()
     assert result.values.shape == ((2, 1, 8, 8) if method == "grad_cam" else (2, 3, 8, 8))

@@ -6,10 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.oracles.gradient import attribute, select
+from tests.oracles.rules import rule_kit
 from tests.zoo import Construct
-
-from .gradient import attribute, select
-from .rules import rule_kit
 
 
 def layer_signal(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tests.oracles.rules import rule_kit
 from tests.zoo import Construct
-
-from .rules import rule_kit
 
 Target = None | int | tuple[int, ...] | list | Tensor
 

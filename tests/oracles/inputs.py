@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.oracles.gradient import select
+from tests.oracles.rules import rule_kit
 from tests.zoo import CONSTRUCTS, Construct
-
-from .gradient import select
-from .rules import rule_kit
 
 _AT_ZERO = {
     "relu",

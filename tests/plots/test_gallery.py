@@ -16,13 +16,13 @@ from reluxfast.plots import plot_gallery
 from reluxfast.plots.gallery import Section
 
 
-def section(images=2, channels=3, size=6, block=1, methods=("gradient", "grad_cam"), seed=0):
+def section(images=2, channels=3, size=6, block=1, methods=("gradient", "grad_cam"), seed=0, target=0, classes=None):
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(images, channels, size, size, generator=generator)
     signed = torch.randn(x.shape, generator=generator)
     values = {"gradient": signed, "grad_cam": x[:, :1]}
-    results = [rx.Attribution(values[m], torch.ones(images, 2), 0, m) for m in methods]
-    return Section(x, results, [f"row {i}" for i in range(images)], block)
+    results = [rx.Attribution(values[m], torch.tensor([[1.0, 2.0]]).expand(images, 2), target, m) for m in methods]
+    return Section(x, results, [f"row {i}" for i in range(images)], classes, block)
 
 
 def test_one_cell_for_each_image_and_method_and_a_bar_for_each_column():
@@ -39,8 +39,25 @@ def test_one_cell_for_each_image_and_method_and_a_bar_for_each_column():
     assert low == -high and axes[0, 2].images[-1].get_clim()[0] == 0.0
 
 
+def test_a_row_says_which_class_is_explained_and_how_the_network_rates_it():
+    _, axes = plot_gallery(
+        [section(1, classes=("ant", "bee"), target=[0]), section(1, classes=("ant", "bee"), target=1)]
+    )
+    # softmax of (1, 2)
+    assert axes[0, 0].get_ylabel().splitlines() == ["row 0", "why “ant”?", "p = 27%, rank 2 of 2", "(says “bee”)"]
+    assert axes[1, 0].get_ylabel().splitlines() == ["row 0", "why “bee”?", "p = 73%, rank 1 of 2"]
+    _, axes = plot_gallery([section(1)])
+    assert axes[0, 0].get_ylabel().splitlines() == ["row 0", "logit 1.0"]
+
+
+def test_every_colour_bar_says_what_it_measures():
+    figure, _ = plot_gallery([section(1)])
+    meanings = [bar.get_xlabel() for ax in figure.axes for bar in ax.child_axes]
+    assert [m.replace("\n", " ") for m in meanings] == ["logits per unit of input", "class activation"]
+
+
 def test_the_picture_decodes_is_full_of_colour_and_nothing_overlaps():
-    figure, axes = plot_gallery([section(2, size=12, block=3)])
+    figure, axes = plot_gallery([section(2, size=12, block=3, classes=("digit ten", "digit nine"))])
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     picture = np.asarray(Image.open(buffer).convert("RGB")).astype(int)

@@ -51,8 +51,9 @@ def test_an_image_row_shows_image_map_bar_and_title(channels):
     assert heat(axes[0]).get_clim() == heat(axes[1]).get_clim()
     title = axes[0].get_title()
     assert "Gradient" in title and "cat" in title and "logit 2" in title
-    assert f"Σφ {values[0].sum():.3g}".replace("-", "−") in title
-    assert len(figure.axes) == 3, "two panels and one colour bar"
+    assert f"sum of values {values[0].sum():.3g}".replace("-", "−") in title
+    assert len(figure.axes) == 5, "two images, two panels and one colour bar"
+    assert figure.axes[-1].get_ylabel() == "logits per unit of input; red: for, blue: against"
 
 
 def test_the_picture_is_red_where_the_value_is_for_and_blue_where_it_is_against():
@@ -97,11 +98,64 @@ def test_every_class_gets_a_panel_with_its_own_logit():
         (torch.tensor([0, 1]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "4"),
         ((1, 0), torch.arange(8.0).view(2, 2, 2), "6"),
         ([(0, 0), (1, 1)], torch.arange(8.0).view(2, 2, 2), "7"),
+        (torch.tensor(1), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "4"),
+        (torch.tensor([1]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "4"),
+        (np.int64(1), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "4"),
+        ([np.int32(0), np.int32(1)], torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "4"),
+        ((np.int64(1), np.int64(0)), torch.arange(8.0).view(2, 2, 2), "6"),
+        (-1, torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "4"),
     ],
 )
 def test_the_logit_is_found_for_every_form_of_target(target, output, logit):
     _, axes = plot_attribution(attribution(torch.randn(2, 1, 3, 3), target, output=output))
     assert f"logit {logit}," in axes[1].get_title()
+
+
+@pytest.mark.parametrize("target", [torch.tensor(1), torch.tensor([1]), torch.tensor([1, 1, 1]), np.int64(1), [1] * 3])
+def test_every_target_that_is_explained_can_be_drawn_with_its_class(target):
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8, 3))
+    _, axes = rx.gradient(model, torch.rand(3, 1, 4, 4), target).plot(classes=["ant", "bee", "cat"])
+    assert ["target bee" in ax.get_title() for ax in axes] == [True] * 3
+
+
+def test_a_target_from_the_end_names_its_class():
+    _, axes = plot_attribution(attribution(torch.randn(1, 1, 4, 4), -1), classes=["ant", "bee", "cat"])
+    assert "target cat" in axes[0].get_title()
+
+
+def _lines(axes) -> list[tuple[int, int]]:
+    return [(ax.get_subplotspec().rowspan.start, ax.get_subplotspec().colspan.start) for ax in axes]
+
+
+def test_images_stand_beside_their_maps_two_pairs_to_a_line():
+    images = torch.rand(5, 3, 6, 6)
+    figure, axes = plot_attribution(attribution(torch.randn(5, 3, 6, 6)), images)
+    assert _lines(axes) == [(0, 1), (0, 3), (1, 1), (1, 3), (2, 1)]
+    pictures = [ax for ax in figure.axes if ax.get_title().startswith("image ")]
+    assert _lines(pictures) == [(0, 0), (0, 2), (1, 0), (1, 2), (2, 0)]
+    for picture, image in zip(pictures, images, strict=True):
+        assert np.allclose(picture.images[0].get_array(), image.permute(1, 2, 0), atol=1e-6)
+    width, height = figure.get_size_inches()
+    assert 0.5 < width / height < 2
+
+
+def test_without_images_there_are_four_columns():
+    _, axes = plot_attribution(attribution(torch.randn(6, 1, 4, 4)))
+    assert _lines(axes) == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1)]
+
+
+def test_the_classes_of_each_image_begin_on_a_line_of_their_own():
+    output = torch.randn(2, 5)
+    _, axes = plot_attribution(attribution(torch.randn(2, 5, 1, 4, 4), "all", output=output), torch.rand(2, 1, 4, 4))
+    assert _lines(axes) == [(0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (2, 1), (2, 2), (2, 3), (3, 0), (3, 1)]
+
+
+def test_a_volume_is_drawn_over_the_same_slice_of_its_image():
+    values, image = torch.zeros(1, 1, 3, 2, 2), torch.zeros(1, 1, 3, 2, 2)
+    values[0, 0, 1] = 1.0
+    image[0, 0, 1, 0, 0], image[0, 0, 2] = 0.5, 9.0
+    _, axes = plot_attribution(attribution(values), image)
+    assert axes[0].images[0].get_array().tolist() == [[1, 0], [0, 0]]
 
 
 def test_features_become_bars_the_rest_is_summed():

@@ -1,0 +1,53 @@
+"""What a benchmark says while it runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from benchmarks import capture_time, guided, tape_memory
+from benchmarks.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_log_gets_a_line_for_each_phase_and_no_bar(capsys):
+    with Progress(2, "net") as progress:
+        progress.phase("first")
+        progress.step()
+        progress.phase("second")
+        progress.drop(1)
+    assert capsys.readouterr().err == "net: first\nnet: second\n"
+
+
+def test_a_terminal_gets_a_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with Progress(2, "net") as progress:
+        progress.phase("first")
+        drawn = sys.stderr.getvalue()
+    assert "net:" in drawn and "0/2" in drawn and "first" in drawn and "\nnet: first" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "arguments", "rows", "phases"),
+    [
+        (guided, ["--case", "digits", "--provider", "autograd", "--rounds", "1"], 1, ["checking autograd", "timing"]),
+        (tape_memory, ["--case", "digits", "--batch", "1"], 3, ["digits reluxfast", "digits captum"]),
+        (capture_time, ["--model", "mlp", "--rounds", "1"], 3, ["mlp capture", "mlp attribute"]),
+    ],
+)
+def test_commands_say_their_phases_and_store_rows(tmp_path, capsys, benchmark, arguments, rows, phases):
+    path = tmp_path / "new" / "rows.jsonl"
+    assert benchmark.main([*arguments, "--tiny", "--threads", "1", "--store", str(path)]) == 0
+    err = capsys.readouterr().err
+    assert "%|" not in err and all(phase in err for phase in phases)
+    stored = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(stored) == rows and all("commit" in row["environment"] for row in stored)
+    default = benchmark.parser().parse_args(["--store"]).store
+    assert default.parts[-3:] == ("benchmarks", "results", f"{benchmark.__name__.split('.')[-1]}.jsonl")

@@ -1,0 +1,38 @@
+"""Bars are drawn for people at a terminal, not into logs."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+
+import pytest
+
+from reluxfast import progress
+from reluxfast.progress import progress_bar
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stream", "show", "drawn"), [(Terminal, True, True), (Terminal, False, False),
+                                                       (io.StringIO, True, False)])  # fmt: skip
+def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch, stream, show, drawn):
+    err = stream()
+    monkeypatch.setattr(sys, "stderr", err)
+    with progress_bar(desc="work", total=3, show=show) as bar:
+        bar.delay = 0
+        assert bar.disable is not drawn
+        for _ in range(3):
+            bar.update()
+            bar.refresh()
+    assert bool(re.search(r"work.*3/3", err.getvalue())) is drawn
+    assert list(progress_bar(range(4), desc="work", show=show)) == [0, 1, 2, 3]
+
+
+def test_a_notebook_has_bars_though_its_stream_is_no_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(progress, "_IN_NOTEBOOK", True)
+    assert not progress_bar(desc="work", total=3).disable

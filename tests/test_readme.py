@@ -1,0 +1,31 @@
+"""The README's code runs as it stands and gives what its comments say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from reluxfast.cli import _parser
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_runs_and_its_shapes_are_true(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(code.splitlines()) == 10, "it is announced as ten lines"
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    for name, shape in re.findall(r"^(\w+) = .*# values (\([\d, ]+\))", code, re.MULTILINE):
+        assert str(tuple(names[name].values.shape)) == shape
+    assert "worst rel. error" in capsys.readouterr().out
+    width, height = Image.open("attribution.png").size
+    assert 0.5 < width / height < 2
+
+
+def test_the_commands_exist():
+    (block,) = re.findall(r"```\n(reluxfast .*?)```", README, re.DOTALL)
+    commands = [_parser().parse_args(line.partition("#")[0].split()[1:]).command for line in block.splitlines()]
+    assert commands == ["info", "validate", "explain"]
