@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,10 @@ def test_a_notebook_has_bars_though_its_stream_is_no_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(progress, "_IN_NOTEBOOK", True)
     assert not progress_bar(desc="work", total=3).disable
+
+
+def test_every_bar_of_the_package_is_one_of_these():
+    """A bar made elsewhere would be drawn into logs."""
+    package = Path(progress.__file__).parent
+    users = [f.name for f in sorted(package.rglob("*.py")) if "tqdm" in f.read_text(encoding="utf-8")]
+    assert users == ["progress.py"]

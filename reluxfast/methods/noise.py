@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from reluxfast.errors import InvalidInput
 from reluxfast.methods.run import Outcome, Run
+from reluxfast.progress import progress_bar
 
 REDUCTIONS = ("mean", "square", "variance")
 _SAMPLE_BYTES = 64 << 20
@@ -41,7 +41,7 @@ def smooth_grad(
     row = sum(x[:1].numel() for x in run.inputs) * run.engine.dtype.itemsize
     at_once = max(1, _SAMPLE_BYTES // max(1, row * run.rows))
     sums: list[list[torch.Tensor]] | None = None
-    with tqdm(total=n_samples, desc="smooth_grad", unit="sample", delay=1, leave=False) as bar:
+    with progress_bar(total=n_samples, desc="smooth_grad", unit="sample") as bar:
         for first in range(0, n_samples, at_once):
             samples = range(first, min(first + at_once, n_samples))
             noisy = [

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from reluxfast.errors import InvalidInput
 from reluxfast.methods.run import Outcome, Run
+from reluxfast.progress import progress_bar
 
 QUADRATURES = ("midpoint", "trapezoid", "gauss_legendre", "right_riemann")
 # Path points that are built at once.
@@ -35,7 +35,7 @@ def integrated_gradients(run: Run, baseline: Any = None, n_steps: int = 50, quad
     row = sum(x[:1].numel() for x in run.inputs) * run.engine.dtype.itemsize
     at_once = max(1, _POINT_BYTES // max(1, row * run.rows))
     totals: list[torch.Tensor] | None = None
-    with tqdm(total=n_steps, desc="integrated_gradients", unit="step", delay=1, leave=False) as bar:
+    with progress_bar(total=n_steps, desc="integrated_gradients", unit="step") as bar:
         for first in range(0, len(nodes), at_once):
             t = torch.as_tensor(nodes[first : first + at_once], dtype=run.engine.dtype, device=run.inputs[0].device)
             w = torch.as_tensor(weights[first : first + at_once], dtype=run.engine.dtype, device=t.device)

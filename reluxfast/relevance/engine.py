@@ -8,10 +8,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
-from tqdm.auto import tqdm
 
 from reluxfast.graph import Graph
 from reluxfast.graph.weights import Weights
+from reluxfast.progress import progress_bar
 from reluxfast.relevance.maps import channels_last
 from reluxfast.relevance.plan import Plan, make_plan
 from reluxfast.relevance.rows import check_rows
@@ -126,8 +126,8 @@ class Engine:
         outputs, layers, signals = [], {}, {name: [] for name in plan.stops}
         with (
             numerics(self.device),
-            tqdm(
-                total=rows, desc=progress, unit="row", delay=1, leave=False, disable=progress is None or rows <= outer
+            progress_bar(
+                total=rows, desc=progress or "", unit="row", show=progress is not None and rows > outer
             ) as bar,
         ):
             for start in range(0, max(rows, 1), outer):
