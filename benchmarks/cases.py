@@ -63,12 +63,20 @@ def build_model(case: Case, size: int, *, tiny: bool = False, functional: bool =
 
 
 def make_problem(
-    case: Case, batch: int, size: int | None = None, *, tiny: bool = False, functional: bool = False, seed: int = 0
+    case: Case,
+    batch: int,
+    size: int | None = None,
+    *,
+    tiny: bool = False,
+    functional: bool = False,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Problem:
-    """Draw weights and images from `seed`; the target of a row is its highest logit."""
+    """Draw weights and images from `seed`, the same for every device; the target of a row is its highest logit."""
     size = size or (case.tiny_size if tiny else case.size)
     model = build_model(case, size, tiny=tiny, functional=functional, seed=seed)
     x = models.images(batch, case.channels, size, seed)
+    model, x = model.to(device), x.to(device)
     with torch.no_grad():
         target = model(x).argmax(dim=1)
     return Problem(case, model, x, target, functional, tiny)

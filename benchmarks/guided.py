@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import product
 
 import torch
 
@@ -11,8 +12,9 @@ from benchmarks import report, rows, runner
 from benchmarks.cases import CASES, make_problem
 from benchmarks.float64 import METHODS
 from benchmarks.options import add_common
+from benchmarks.precision import float32_as
 from benchmarks.progress import Progress
-from benchmarks.providers import PROVIDERS
+from benchmarks.providers import PROVIDERS, providers_on
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,10 +23,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--case", action="append", choices=sorted(CASES), help="network; repeatable; default: all")
     p.add_argument("--method", choices=METHODS, default="guided_backprop", help="default: %(default)s")
     p.add_argument("--provider", action="append", choices=list(PROVIDERS), help="repeatable; default: all")
-    p.add_argument("--batch", type=int, default=4, help="images per call; default: %(default)s")
+    p.add_argument("--batch", type=int, action="append", help="images per call; repeatable; default: 4")
     p.add_argument("--size", type=int, help="pixels per side; default: the case's own (224; digits 8)")
     p.add_argument("--rounds", type=int, default=7, help="times every provider runs; default: %(default)s")
     p.add_argument("--seed", type=int, default=0, help="of weights and images; default: %(default)s")
+    p.add_argument("--device", default="cpu", help="default: %(default)s")
+    p.add_argument("--tf32", action="store_true", help="let peers compute in TF32 on a GPU; the engine is IEEE float32")
     p.add_argument("--functional", action="store_true", help="the same networks written with F.relu")
     add_common(p, "guided")
     return p
@@ -35,16 +39,25 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    chosen = {name: prepare for name, prepare in PROVIDERS.items() if not args.provider or name in args.provider}
+    device = torch.device(args.device)
+    offered = PROVIDERS if args.provider else providers_on(device)
+    chosen = {name: prepare for name, prepare in offered.items() if not args.provider or name in args.provider}
     engine_wrong = False
-    for name in args.case or list(CASES):
+    for name, batch in product(args.case or list(CASES), args.batch or [4]):
         with Progress(1, name) as progress:
             progress.phase("drawing weights and images")
             problem = make_problem(
-                CASES[name], args.batch, args.size, tiny=args.tiny, functional=args.functional, seed=args.seed
+                CASES[name],
+                batch,
+                args.size,
+                tiny=args.tiny,
+                functional=args.functional,
+                seed=args.seed,
+                device=device,
             )
-        outcomes = runner.run(problem, args.method, chosen, args.rounds)
-        found = report.to_rows(problem, args.method, outcomes)
+        with float32_as("tf32" if args.tf32 else "ieee"):
+            outcomes = runner.run(problem, args.method, chosen, args.rounds)
+            found = report.to_rows(problem, args.method, outcomes)
         print(report.to_text(found) + "\n", flush=True)
         if args.store:
             rows.store(({**row, "seed": args.seed} for row in found), args.store)

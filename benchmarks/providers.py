@@ -94,12 +94,31 @@ def quiet_peers() -> Iterator[None]:
         yield
 
 
+def _compiled(problem: Problem, method: str) -> Prepared:
+    """The whole input-gradient through torch.compile, which takes BN and layouts apart by itself; gradient only."""
+    model, x = problem.channels_last()
+    return Prepared(partial(torch.compile(_input_gradient), model, x, problem.target), "gradient")
+
+
 PROVIDERS: dict[str, Callable[[Problem, str], Prepared]] = {
+    "reluxfast cuda": partial(_reluxfast, backend="cuda"),
+    "reluxfast triton": partial(_reluxfast, backend="triton"),
     "reluxfast cpp": partial(_reluxfast, backend="cpp"),
     "reluxfast reference": partial(_reluxfast, backend="reference"),
     "autograd": _autograd,
     "autograd channels_last": _autograd_channels_last,
+    "compiled channels_last": _compiled,
     "captum": _captum,
     "captum channels_last": _captum_channels_last,
     "bare": _bare,
 }
+
+_NOT_ON = {
+    "cpu": {"reluxfast cuda", "reluxfast triton", "compiled channels_last"},
+    "cuda": {"reluxfast cpp"},
+}
+
+
+def providers_on(device: torch.device) -> dict[str, Callable[[Problem, str], Prepared]]:
+    """The providers that are compared on a kind of device."""
+    return {name: prepare for name, prepare in PROVIDERS.items() if name not in _NOT_ON[device.type]}

@@ -9,7 +9,8 @@ from benchmarks.gate import Outcome
 from benchmarks.rows import environment, table
 from benchmarks.timing import Stats, paired_ratio, summarise
 
-BASE = "reluxfast cpp"
+# What the others are divided by, for each kind of device.
+BASES = {"cpu": "reluxfast cpp", "cuda": "reluxfast cuda"}
 FLOOR = "bare"
 
 
@@ -33,12 +34,13 @@ def to_rows(problem: Problem, method: str, outcomes: list[Outcome]) -> list[dict
         "size": problem.x.shape[-1],
         "n_parameters": sum(p.numel() for p in problem.model.parameters()),
         "dtype": str(problem.x.dtype).removeprefix("torch."),
-        "environment": environment(),
+        "environment": environment(problem.x.device),
     }
-    return [common | _numbers(outcome, outcomes, problem.x.shape[0]) for outcome in outcomes]
+    common["base"] = base = BASES[problem.x.device.type]
+    return [common | _numbers(outcome, outcomes, problem.x.shape[0], base) for outcome in outcomes]
 
 
-def _numbers(outcome: Outcome, outcomes: list[Outcome], batch: int) -> dict[str, Any]:
+def _numbers(outcome: Outcome, outcomes: list[Outcome], batch: int, base: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "provider": outcome.provider,
         "status": outcome.status,
@@ -59,7 +61,7 @@ def _numbers(outcome: Outcome, outcomes: list[Outcome], batch: int) -> dict[str,
             "p80_ms": 1e3 * stats.high,
             "images_per_s": batch / stats.median,
         }
-        for key, other in (("over_base", BASE), ("over_floor", FLOOR)):
+        for key, other in (("over_base", base), ("over_floor", FLOOR)):
             ratio = _ratio(outcome, outcomes, other)
             if ratio is not None:
                 row[key] = {"median": ratio.median, "p20": ratio.low, "p80": ratio.high}
@@ -80,7 +82,8 @@ def to_text(rows: list[dict[str, Any]]) -> str:
         f"batch {first['batch']} at {first['size']}x{first['size']}, {first['dtype']}, {env['threads']} thread(s)\n"
         f"{env['cpu']} ({env['cpu_capability']}), commit {env['commit'] or 'unknown'}, {versions}"
     )
-    header = ("provider", "computes", "gate", "error", "median ms", "20-80 %", "images/s", "/ " + BASE, "/ " + FLOOR)
+    header = ("provider", "computes", "gate", "error", "median ms", "20-80 %", "images/s")
+    header = (*header, "/ " + first["base"], "/ " + FLOOR)
     body = [_cells(row) for row in rows]
     notes = [f"{row['provider']}: {row['status']}, {row['reason']}" for row in rows if row["reason"]]
     return "\n".join([title, table(header, body), *notes])

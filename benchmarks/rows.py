@@ -41,8 +41,8 @@ def _device(device: torch.device) -> dict[str, Any]:
         "memory_bytes": about.total_memory,
         "multiprocessors": about.multi_processor_count,
         "l2_bytes": about.L2_cache_size,
-        "tf32_convolutions": torch.backends.cudnn.allow_tf32,
-        "tf32_matmuls": torch.backends.cuda.matmul.allow_tf32,
+        "convolution_precision": torch.backends.cudnn.conv.fp32_precision,
+        "cuda_matmul_precision": torch.backends.cuda.matmul.fp32_precision,
     }
 
 

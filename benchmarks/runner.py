@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import torch
+
 from benchmarks.cases import Problem, make_problem
 from benchmarks.gate import Gate, Outcome
 from benchmarks.progress import Progress
@@ -30,7 +32,8 @@ def run(
         gates = [Gate(problem)]
         if not problem.tiny:
             progress.phase("drawing a small copy")
-            gates.insert(0, Gate(make_problem(problem.case, 2, tiny=True, functional=problem.functional)))
+            small = make_problem(problem.case, 2, tiny=True, functional=problem.functional, device=problem.x.device)
+            gates.insert(0, Gate(small))
         for name, prepare in providers.items():
             progress.phase(f"checking {name}")
             outcomes[name], prepared = _admit(name, prepare, method, gates)
@@ -40,13 +43,27 @@ def run(
                 timed[name] = prepared
             progress.step()
         progress.phase(f"timing, {rounds} rounds")
-        seconds = interleave({name: p.call for name, p in timed.items()}, rounds, tick=progress.step)
+        calls = {name: _finished(p.call, problem.x.device) for name, p in timed.items()}
+        seconds = interleave(calls, rounds, tick=progress.step)
         for name, prepared in timed.items():
             progress.phase(f"checking {name} again")
             judged = gates[-1].judge(outcomes[name], prepared)
             outcomes[name] = judged if judged.status == "wrong" else replace(judged, seconds=tuple(seconds[name]))
             progress.step()
     return list(outcomes.values())
+
+
+def _finished(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The call with the end of its work on the device: what a host clock may be read around."""
+    if device.type != "cuda":
+        return call
+
+    def run() -> object:
+        result = call()
+        torch.cuda.synchronize(device)
+        return result
+
+    return run
 
 
 def _admit(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from benchmarks import rows
 from benchmarks.gpu.clock import interleaved_ms, sets_for
+from benchmarks.precision import float32_as
 from benchmarks.timing import summarise
 
 # Layers that make up VGG-16 and ResNet-50 at 224 x 224: name -> C_in, C_out, kernel, stride, input size.
@@ -75,26 +76,21 @@ def layer(name: str, batch: int, precision: str, channels_last: bool, device: to
 
 
 @contextmanager
-def allowed(precision: str) -> Iterator[None]:
-    """TF32 for float32 operands where asked for, IEEE otherwise; cuDNN searches its algorithms."""
-    settings = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
-    before, search = [s.fp32_precision for s in settings], torch.backends.cudnn.benchmark
+def searching() -> Iterator[None]:
+    """cuDNN tries its algorithms at the first call of each shape."""
+    before = torch.backends.cudnn.benchmark
     try:
         torch.backends.cudnn.benchmark = True
-        for setting in settings:
-            setting.fp32_precision = "tf32" if precision == "tf32" else "ieee"
         yield
     finally:
-        torch.backends.cudnn.benchmark = search
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value
+        torch.backends.cudnn.benchmark = before
 
 
 def measure(batch: int, device: torch.device, rounds: int, shrink: int = 1) -> list[dict[str, Any]]:
     """One row per precision, layer, direction and layout."""
     found = []
     for precision in PRECISIONS:
-        with allowed(precision), torch.no_grad():
+        with float32_as("tf32" if precision == "tf32" else "ieee"), searching(), torch.no_grad():
             peak = _matmul_tflops(precision, device, rounds, 8192 // shrink)
             for name in LAYERS:
                 for direction in ("forward", "input_gradient"):

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from reluxfast.errors import ReluxfastError, UnsupportedNode
+from reluxfast.float32 import flags_that_agree
 from reluxfast.graph.untraceable import Untraceable, untraceable_refused
 
 # Autograd forbids writing into one of several views and refuses inference tensors; the model itself is well defined.
@@ -64,6 +65,7 @@ def _exported(twin: nn.Module, rows: tuple, shapes: tuple, gradients: bool) -> t
         modes.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         modes.enter_context(untraceable_refused())
+        modes.enter_context(flags_that_agree())
         for logger in loggers:
             modes.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.CRITICAL)
@@ -72,7 +74,7 @@ def _exported(twin: nn.Module, rows: tuple, shapes: tuple, gradients: bool) -> t
 
 def functionalised(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """The same program without in-place operations, by PyTorch's own (slow) pass."""
-    with _lock, warnings.catch_warnings():
+    with _lock, warnings.catch_warnings(), flags_that_agree():
         warnings.simplefilter("ignore")
         try:
             return program.run_decompositions({})

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from reluxfast.float32 import ieee_float32
 from reluxfast.graph import Graph
 from reluxfast.graph.weights import Weights
 from reluxfast.progress import progress_bar
@@ -191,20 +192,6 @@ class Engine:
 @contextmanager
 def numerics(device: torch.device) -> Iterator[None]:
     """No autograd, no autocast, IEEE float32, and no inference mode (exact VJPs need autograd); flags are put back."""
-    precision = _ieee() if device.type == "cuda" else nullcontext()
+    precision = ieee_float32() if device.type == "cuda" else nullcontext()
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False), precision:
         yield
-
-
-@contextmanager
-def _ieee() -> Iterator[None]:
-    """TF32 off for what is launched meanwhile (torch keeps these settings per process)."""
-    settings = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
-    before = [setting.fp32_precision for setting in settings]
-    try:
-        for setting in settings:
-            setting.fp32_precision = "ieee"
-        yield
-    finally:
-        for setting, precision in zip(settings, before, strict=True):
-            setting.fp32_precision = precision

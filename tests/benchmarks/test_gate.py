@@ -11,7 +11,9 @@ import torch
 from benchmarks import gate, guided, report, runner
 from benchmarks.cases import CASES, make_problem
 from benchmarks.float64 import reference
-from benchmarks.providers import PROVIDERS, Prepared, Unavailable
+from benchmarks.providers import PROVIDERS, Prepared, Unavailable, providers_on
+
+BASE = report.BASES["cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +133,7 @@ def test_floor_is_timed_without_values(problem):
 def test_ratios_stand_beside_the_engine_and_the_floor(problem):
     truth = _truth(problem, "guided_backprop")
     outcomes = [
-        gate.Outcome(report.BASE, "ok", "guided_backprop", 0.0, 1.0, seconds=(2.0, 4.0, 6.0)),
+        gate.Outcome(BASE, "ok", "guided_backprop", 0.0, 1.0, seconds=(2.0, 4.0, 6.0)),
         gate.Outcome("peer", "ok", "guided_backprop", 0.0, 1.0, seconds=(4.0, 8.0, 12.0)),
         gate.Outcome(report.FLOOR, "floor", seconds=(1.0, 2.0, 3.0)),
     ]
@@ -156,9 +158,11 @@ def test_every_provider_in_tiny_mode(method, cases, tmp_path, capsys):
     argv = ["--tiny", "--rounds", "1", "--batch", "2", "--method", method, "--store", str(path)]
     assert guided.main([*argv, *(word for case in cases for word in ("--case", case))]) == 0
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [(r["case"], r["provider"]) for r in rows] == [(c, p) for c in cases for p in PROVIDERS]
+    assert [(r["case"], r["provider"]) for r in rows] == [
+        (c, p) for c in cases for p in providers_on(torch.device("cpu"))
+    ]
     for row in rows:
-        assert row["status"] in ("ok", "floor") or (row["provider"] == report.BASE and row["reason"])
+        assert row["status"] in ("ok", "floor") or (row["provider"] == BASE and row["reason"])
         assert row["status"] == "unavailable" or row["median_ms"] > 0
         assert row["tiny"] is True and row["dtype"] == "float32"
         assert {"commit", "versions", "threads", "device", "time"} <= row["environment"].keys()
