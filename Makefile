@@ -7,6 +7,7 @@ TEST_ARGS ?=
 TEST_WORKERS ?= 2
 TEST_TIMEOUT ?= 1500
 BENCH_ARGS ?= --case vgg16 --case resnet50 --batch 4
+GPU_OUT ?= build/gpu
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ CPP_SOURCES := $(shell find csrc -type f \( -name '*.cpp' -o -name '*.h' -o -nam
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-bench demo test lint format bench-guided clean distclean
+.PHONY: help setup setup-demo setup-bench demo test lint format bench-guided gpu clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -75,6 +76,10 @@ format: setup ## let ruff and clang-format rewrite the files
 
 bench-guided: setup-bench ## guided backpropagation beside the peers; BENCH_ARGS='--case vgg16 --store'
 	$(BIN)/python -m benchmarks.guided $(BENCH_ARGS)
+
+# The Python and the torch of a machine with a GPU: nothing is downloaded, nothing installed, no .venv.
+gpu: ## on a machine with an NVIDIA GPU: build for it, test and measure on it, write build/gpu/report.json
+	PYTHONPATH=. $(PYTHON) -m benchmarks.gpu.report --out $(GPU_OUT)
 
 clean: ## remove what was built, keep .venv
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis $(STAMPS)/package $(STAMPS)/extra-*
