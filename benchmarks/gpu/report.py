@@ -25,6 +25,10 @@ from benchmarks import rows
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("build", "tests", "ops", "guided", "sanitizer")
+# Seconds; together below eight minutes.
+LIMITS = {"build": 150, "tests": 180, "ops": 40, "guided": 70, "sanitizer": 35}
+# torch.compile alone would take most of its stage; entry 6 of QUEUE.md runs it.
+_PROVIDERS = ("reluxfast cuda", "reluxfast triton", "autograd channels_last", "captum", "captum channels_last", "bare")
 # What is run under compute-sanitizer, which slows kernels down a hundredfold.
 _SANITIZED = "tests/ops/test_gate.py::test_in_place tests/ops/test_max_pool.py::test_reverse"
 _TESTED = ("tests/ops", "tests/relevance", "tests/methods", "tests/test_validate.py")
@@ -107,7 +111,7 @@ def build(out: Path, device: torch.device) -> Stage:
         environment["TORCH_CUDA_ARCH_LIST"] = f"{major}.{minor}"
     job = Job("build", [sys.executable, "setup.py", "build_ext", "--inplace"], out / "build.log", environment)
     start = time.monotonic()
-    status = run_together([job], 300)["build"]
+    status = run_together([job], LIMITS["build"])["build"]
     return Stage("build", status == 0, time.monotonic() - start, {"status": status, "log": str(job.log)})
 
 
@@ -125,20 +129,20 @@ def tests(out: Path, device: torch.device, shards: int, selection: Sequence[str]
         }
         jobs.append(Job(f"shard {i}", command, out / "tests" / f"{i}.log", environment))
     start = time.monotonic()
-    statuses = run_together(jobs, 270)
+    statuses = run_together(jobs, LIMITS["tests"])
     facts = {"statuses": statuses, **counted(results)}
     # 5: a shard that got no test at all.
     ok = all(status in (0, 5) for status in statuses.values()) and facts["tests"] > 0
     return Stage("tests", ok, time.monotonic() - start, facts)
 
 
-def benchmark(name: str, arguments: Sequence[str], out: Path, limit_s: float) -> Stage:
+def benchmark(name: str, arguments: Sequence[str], out: Path) -> Stage:
     """One of the benchmarks, its rows stored beside the report."""
     store = out / f"{name}.jsonl"
     store.unlink(missing_ok=True)
     job = Job(name, [sys.executable, "-m", *arguments, "--store", str(store)], out / f"{name}.log")
     start = time.monotonic()
-    status = run_together([job], limit_s)[name]
+    status = run_together([job], LIMITS[name])[name]
     print(job.log.read_text(encoding="utf-8"), flush=True)
     found = [json.loads(line) for line in store.read_text("utf-8").splitlines()] if store.exists() else []
     return Stage(name, status == 0, time.monotonic() - start, {"status": status, "rows": found})
@@ -175,7 +179,7 @@ def sanitizer(out: Path, device: torch.device) -> Stage:
         for check in ("memcheck", "racecheck")
     ]
     start = time.monotonic()
-    statuses = run_together(jobs, 90)
+    statuses = run_together(jobs, LIMITS["sanitizer"])
     return Stage("sanitizer", not any(statuses.values()), time.monotonic() - start, {"statuses": statuses})
 
 
@@ -205,8 +209,8 @@ def main(argv: list[str] | None = None) -> int:
     runs = {
         "build": lambda: build(out, device),
         "tests": lambda: tests(out, device, args.shards, args.tests),
-        "ops": lambda: benchmark("ops", ["benchmarks.gpu.ops", "--device", str(device)], out, 60),
-        "guided": lambda: benchmark("guided", _guided(device), out, 120),
+        "ops": lambda: benchmark("ops", ["benchmarks.gpu.ops", "--device", str(device)], out),
+        "guided": lambda: benchmark("guided", _guided(device), out),
         "sanitizer": lambda: sanitizer(out, device),
     }
     found = []
@@ -225,8 +229,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _guided(device: torch.device) -> list[str]:
-    cases = ["--case", "vgg16", "--case", "resnet50"]
-    return ["benchmarks.guided", "--device", str(device), *cases, "--batch", "1", "--batch", "64", "--rounds", "7"]
+    chosen = [word for name in _PROVIDERS for word in ("--provider", name)]
+    cases = ["--case", "vgg16", "--case", "resnet50", "--batch", "1", "--batch", "64"]
+    return ["benchmarks.guided", "--device", str(device), *cases, *chosen, "--rounds", "7"]
 
 
 if __name__ == "__main__":

@@ -157,6 +157,10 @@ def _names(file: Path) -> list[str]:
     return [f"{c.get('classname')}::{c.get('name')}" for c in report.ElementTree.parse(file).iter("testcase")]
 
 
+def test_the_stages_end_within_eight_minutes():
+    assert set(report.LIMITS) == set(report.STAGES) and sum(report.LIMITS.values()) <= 480
+
+
 def test_a_report_without_a_gpu(capsys):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
