@@ -4,8 +4,10 @@ import reluxfast as rx
 result = rx.attribute(model, x, target=3, method="guided_backprop")
 """
 
+from reluxfast import rules
 from reluxfast.attribution import Attribution
 from reluxfast.captured import refresh
+from reluxfast.composites import composite, composites
 from reluxfast.errors import BackendUnavailable, InvalidInput, ReluxfastError, UnsupportedNode
 from reluxfast.explainer import Explainer, attribute
 from reluxfast.functions import (
@@ -16,6 +18,7 @@ from reluxfast.functions import (
     guided_grad_cam,
     input_x_gradient,
     integrated_gradients,
+    lrp,
     methods,
     smooth_grad,
 )
@@ -44,7 +47,11 @@ __all__ = [
     "guided_grad_cam",
     "info",
     "input_x_gradient",
+    "composite",
+    "composites",
     "integrated_gradients",
+    "lrp",
+    "rules",
     "methods",
     "refresh",
     "smooth_grad",

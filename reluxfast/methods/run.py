@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reluxfast.relevance.engine import Engine, Walked
+from reluxfast.relevance.engine import Engine, Rules, Walked
 from reluxfast.relevance.layers import layer_value
 
 
@@ -69,12 +69,13 @@ class Run:
         inputs: Sequence[torch.Tensor] | None = None,
         stops: frozenset[str] | None = None,
         progress: str | None = None,
+        rules: Rules | None = None,
     ) -> Walked:
         """Forward and reverse; `inputs` may hold the rows several times (sample-major), targets repeat with them."""
         given = list(inputs) if inputs is not None else self.inputs
         total = given[0].shape[0]
         flat = None if self.flat is None else self.flat.repeat(total // max(self.rows, 1))
-        plan = self.engine.plan(self.native, stops)
+        plan = self.engine.plan(self.native, stops, rules)
 
         def seeds(output: torch.Tensor, start: int) -> Iterator[tuple[torch.Tensor, int]]:
             rows = output.shape[0]
@@ -93,7 +94,7 @@ class Run:
                 seed[index, :, first + index] = 1.0
                 yield seed.view(times * rows, count), times
 
-        return self.engine.walk(given, seeds, rule, self.native, stops, self.classes, progress)
+        return self.engine.walk(given, seeds, rule, self.native, stops, self.classes, progress, rules)
 
     def selected(self, output: torch.Tensor) -> torch.Tensor:
         """Explained outputs: (N,), or (N, K) for every class."""

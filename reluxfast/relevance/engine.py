@@ -13,12 +13,17 @@ from reluxfast.float32 import ieee_float32
 from reluxfast.graph import Graph
 from reluxfast.graph.weights import Weights
 from reluxfast.progress import progress_bar
+from reluxfast.relevance.lrp.plan import make_relevance_plan
 from reluxfast.relevance.maps import channels_last
 from reluxfast.relevance.plan import Plan, make_plan
 from reluxfast.relevance.rows import check_rows
 from reluxfast.relevance.schedule import CPU_CHUNK_BYTES, merged, outer_rows, parts, peak_row_bytes
 from reluxfast.relevance.walk import Tape, forward, reverse
+from reluxfast.rules import Rule
 
+# (value, rule of the node that makes it)
+Rules = tuple[tuple[str, Rule | None], ...]
+_RELEVANCE_PLANS = 4
 # (output rows, index of the first of them) -> seeds (times * rows, ...) and times, one pair per reverse walk
 Seeds = Callable[[torch.Tensor, int], Iterator[tuple[torch.Tensor, int]]]
 
@@ -64,13 +69,22 @@ class Engine:
     def dtype(self) -> torch.dtype:
         return self.weights.dtype
 
-    def plan(self, native: bool, stops: frozenset[str] | None = None) -> Plan:
-        """The plan for these stops (default: the inputs), made once."""
-        key = (native, stops)
+    def plan(self, native: bool, stops: frozenset[str] | None = None, rules: Rules | None = None) -> Plan:
+        """The plan for these stops (default: the inputs), made once.
+
+        With `rules` it carries relevance; few of those are remembered, as each holds weights of its own.
+        """
+        key = (native, stops, rules)
         with self._lock:
             if key not in self._plans:
+                of_relevance = [k for k in self._plans if k[2] is not None]
+                if rules is not None and len(of_relevance) >= _RELEVANCE_PLANS:
+                    del self._plans[of_relevance[0]]
                 with numerics(self.device):
-                    plan = make_plan(self.graph, self.weights, native, stops)
+                    if rules is None:
+                        plan = make_plan(self.graph, self.weights, native, stops)
+                    else:
+                        plan = make_relevance_plan(self.graph, self.weights, native, dict(rules), stops)
                 size_of = self.chunk_dtype or self.dtype
                 self._plans[key] = (plan, parts(plan, size_of), peak_row_bytes(plan, size_of))
             return self._plans[key][0]
@@ -93,7 +107,7 @@ class Engine:
         """Forward pass over all rows at once (within one outer batch) and its tape."""
         with numerics(self.device):
             plan = self.plan(native)
-            _, sizes = self.batches((native, None), inputs[0].shape[0])
+            _, sizes = self.batches((native, None, None), inputs[0].shape[0])
             return forward(plan, sizes, self.prepared(inputs), rule)[2]
 
     def outputs(self, inputs: Sequence[torch.Tensor], native: bool) -> torch.Tensor:
@@ -109,6 +123,7 @@ class Engine:
         stops: frozenset[str] | None = None,
         per_row: int | None = None,
         progress: str | None = None,
+        rules: Rules | None = None,
     ) -> Walked:
         """Forward over all rows, and reverse walks from the seeds to the stops.
 
@@ -119,11 +134,12 @@ class Engine:
             native: whether compiled kernels may be used.
             stops: where walks end; default the inputs.
             per_row: number of walks per row if the seeds make several (class-major), else None.
+            rules: rule per node for a walk of relevance, as (value, rule) pairs; `rule` is then not looked at.
             progress: what to call the work in a progress bar (shown when it takes more than a second).
         """
-        plan = self.plan(native, stops)
+        plan = self.plan(native, stops, rules)
         rows = inputs[0].shape[0]
-        outer, sizes = self.batches((native, stops), rows)
+        outer, sizes = self.batches((native, stops, rules), rows)
         outputs, layers, signals = [], {}, {name: [] for name in plan.stops}
         with (
             numerics(self.device),

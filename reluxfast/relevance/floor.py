@@ -20,7 +20,7 @@ def bare_calls(engine: Engine, inputs: Sequence[torch.Tensor], native: bool) -> 
     """
     plan = engine.plan(native)
     rows = inputs[0].shape[0]
-    outer, sizes = engine.batches((native, None), rows)
+    outer, sizes = engine.batches((native, None, None), rows)
     forwards, backwards = [], []
     for start in range(0, rows, outer):
         count = min(outer, rows - start)

@@ -25,6 +25,7 @@ class Plan:
         stops: values at which a reverse walk ends (inputs, or layers that were asked for).
         live: values on a way from a stop to the output: their steps take part in the reverse walk.
         class_major: whether several signals per row may share one walk (every batch is dimension 0).
+        relevance: stops at which a signal is relevance; at the others it is a derivative or a multiplier of the value.
     """
 
     graph: Graph
@@ -32,6 +33,7 @@ class Plan:
     stops: frozenset[str]
     live: frozenset[str]
     class_major: bool
+    relevance: frozenset[str] = frozenset()
 
     @property
     def output(self) -> str:
@@ -56,10 +58,12 @@ def make_plan(graph: Graph, weights: Weights, native: bool, stops: frozenset[str
         native: whether compiled kernels and prepacked library calls may be used.
         stops: values where reverse walks end; they are computed as such, never fused away. Default: the inputs.
     """
-    return _Planner(graph, weights, native, stops).run()
+    return Planner(graph, weights, native, stops).run()
 
 
-class _Planner:
+class Planner:
+    """Makes the plan of a gradient walk; `_fuse` and `_step` are what another kind of walk does differently."""
+
     def __init__(self, graph: Graph, weights: Weights, native: bool, stops: frozenset[str] | None):
         self.graph, self.weights, self.native = graph, weights, native
         self.stops = stops or frozenset(graph.inputs)

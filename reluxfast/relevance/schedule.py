@@ -14,6 +14,7 @@ import torch
 from reluxfast.errors import InvalidInput
 from reluxfast.graph.node import Node
 from reluxfast.relevance.calls import CallStep
+from reluxfast.relevance.lrp.steps import MapStep, RelevanceStep
 from reluxfast.relevance.plan import Plan
 from reluxfast.relevance.steps import ConvStep, GateStep, LinearStep, PoolStep, Step
 
@@ -83,7 +84,7 @@ def _part(plan: Plan, steps: list[Step], source: str | None, dtype: torch.dtype,
         last = last_read.get(name, -1) - start
         if last < len(steps) and name != steps[-1].name:
             dies.setdefault(steps[max(last, 0)].name, []).append(name)
-    weights = (s.map.weight for s in steps if isinstance(s, (ConvStep, LinearStep)))
+    weights = (s.map.weight for s in steps if isinstance(s, (ConvStep, LinearStep, MapStep)))
     heaviest = max((w.numel() * dtype.itemsize for w in weights), default=0)
     return Part(steps, source, largest, heaviest, dies)
 
@@ -162,6 +163,10 @@ def _kept_bytes(step: Step, sizes: dict[str, int], dtype: torch.dtype) -> int:
         return elements // 8 + 4
     if isinstance(step, PoolStep):
         return elements * 3 // 4 + 8
+    if isinstance(step, MapStep):
+        return sizes[step.name] * len(step.parts)
+    if isinstance(step, RelevanceStep):
+        return sizes[step.name]
     if isinstance(step, CallStep) and step.node.kind == "call":
         return sum(sizes[n] for n in step.inputs)
     return 0

@@ -1,0 +1,136 @@
+"""Composites: which LRP rule each node of a network gets.
+
+A composite is a function `Layer -> Rule | None`; None: no rule, which is an error for a node that needs one. The named
+ones are those of the literature (Montavon et al. 2019; Kohlbrenner et al. 2020; Anders et al. 2021 for the names).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from reluxfast.errors import InvalidInput
+from reluxfast.rules import AlphaBeta, Epsilon, Flat, Gamma, Gradient, Norm, Pass, Rule, ZBox, ZPlus
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a composite sees of a node.
+
+    Attributes:
+        kind: "convolution", "linear", "batch_norm" (one that could not be folded), "activation", "max_pool", "sum"
+            (residual addition, average pooling, mean, upsampling), "carry" (reshape, concatenation), "scale", "other".
+        op: name of the operation, as in "aten.conv2d".
+        path: dotted path of the module it is called in.
+        first: whether it is the first convolution or linear map, in execution order.
+        first_convolution: whether it is the first convolution, in execution order.
+    """
+
+    kind: str
+    op: str
+    path: str
+    first: bool
+    first_convolution: bool
+
+
+Composite = Callable[[Layer], Rule | None]
+
+
+def by_kind(convolution: Rule, linear: Rule, rest: Rule | None = None) -> Composite:
+    """Rules for convolutions and linear maps; `Norm` for sums; `rest`, or `Pass`, for activations and batch norms."""
+    rules = {
+        "convolution": convolution,
+        "linear": linear,
+        "sum": Norm(),
+        "activation": rest or Pass(),
+        "batch_norm": rest or Pass(),
+    }
+
+    def composite(layer: Layer) -> Rule | None:
+        return rules.get(layer.kind)
+
+    return composite
+
+
+def _first(rule: Rule, others: Composite, convolution_only: bool = False) -> Composite:
+    def composite(layer: Layer) -> Rule | None:
+        first = layer.first_convolution if convolution_only else layer.first
+        return rule if first else others(layer)
+
+    return composite
+
+
+def _epsilon(epsilon: float = 1e-6) -> Composite:
+    return by_kind(Epsilon(epsilon), Epsilon(epsilon))
+
+
+def _epsilon_plus(epsilon: float = 1e-6) -> Composite:
+    return by_kind(ZPlus(), Epsilon(epsilon))
+
+
+def _epsilon_plus_flat(epsilon: float = 1e-6) -> Composite:
+    return _first(Flat(), _epsilon_plus(epsilon))
+
+
+def _epsilon_alpha2_beta1(epsilon: float = 1e-6) -> Composite:
+    return by_kind(AlphaBeta(2, 1), Epsilon(epsilon))
+
+
+def _epsilon_alpha2_beta1_flat(epsilon: float = 1e-6) -> Composite:
+    return _first(Flat(), _epsilon_alpha2_beta1(epsilon))
+
+
+def _epsilon_gamma_box(low: Any, high: Any, epsilon: float = 1e-6, gamma: float = 0.25) -> Composite:
+    return _first(ZBox(low, high), by_kind(Gamma(gamma), Epsilon(epsilon)), convolution_only=True)
+
+
+def _excitation_backprop() -> Composite:
+    return by_kind(ZPlus(), ZPlus(), Gradient())
+
+
+def _alpha1_beta0() -> Composite:
+    return by_kind(AlphaBeta(1, 0), AlphaBeta(1, 0))
+
+
+_NAMED: dict[str, Callable[..., Composite]] = {
+    "epsilon": _epsilon,
+    "epsilon_plus": _epsilon_plus,
+    "epsilon_plus_flat": _epsilon_plus_flat,
+    "epsilon_alpha2_beta1": _epsilon_alpha2_beta1,
+    "epsilon_alpha2_beta1_flat": _epsilon_alpha2_beta1_flat,
+    "epsilon_gamma_box": _epsilon_gamma_box,
+    "excitation_backprop": _excitation_backprop,
+    "alpha1_beta0": _alpha1_beta0,
+}
+# Rules of ReLU rather than of layers: seeded with the logit, else as the methods of the same names.
+RELU_RULES = ("guided_backprop", "deconvnet")
+
+
+def composites() -> list[str]:
+    """Names that `composite` and `lrp(composite=...)` take."""
+    return [*_NAMED, *RELU_RULES]
+
+
+def composite(name: str, **arguments: Any) -> Composite:
+    """A named composite.
+
+    Args:
+        name: one of `composites()` but guided_backprop and deconvnet, which are no assignment of rules to layers.
+        **arguments: `epsilon` where there is an epsilon rule; `low` and `high` (required) and `gamma` for
+            epsilon_gamma_box.
+
+    Raises:
+        InvalidInput: unknown name or argument, or one is missing.
+    """
+    make = _NAMED.get(name) if isinstance(name, str) else None
+    if make is None:
+        near = difflib.get_close_matches(str(name), _NAMED, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else ""
+        raise InvalidInput("composite", f"must be one of {', '.join(composites())}", repr(name), hint)
+    try:
+        return make(**arguments)
+    except TypeError as error:
+        takes = ", ".join(make.__code__.co_varnames[: make.__code__.co_argcount]) or "no arguments"
+        raise InvalidInput("composite", f"{name} takes {takes}", ", ".join(arguments) or "none") from error

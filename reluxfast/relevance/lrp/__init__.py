@@ -1,0 +1,1 @@
+"""Layer-wise relevance propagation: rules as parts, plans in multiplier form, their steps."""

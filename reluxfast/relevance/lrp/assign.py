@@ -1,0 +1,86 @@
+"""Which rule each node of a graph gets from a composite and from overrides by module path."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from reluxfast.composites import Composite, Layer, by_kind
+from reluxfast.errors import InvalidInput
+from reluxfast.graph import Graph, Node
+from reluxfast.graph.fold import foldable
+from reluxfast.relevance.lrp.kinds import kind_of
+from reluxfast.rules import Gradient, Rule
+
+_MAPS = ("convolution", "linear")
+
+
+def assign(
+    graph: Graph,
+    composite: Composite | Rule,
+    layer_rules: Mapping[str, Rule] | None = None,
+    fallback: str | None = None,
+    keep: frozenset[str] = frozenset(),
+) -> dict[str, Rule | None]:
+    """Value -> rule of the node that makes it.
+
+    Args:
+        graph: the captured graph.
+        composite: function layer -> rule; or one rule for all convolutions and linear maps.
+        layer_rules: module path -> rule, above the composite; a path that holds several nodes means its convolutions
+            and linear maps.
+        fallback: "gradient": nodes without an LRP rule are walked by their derivative; None: they are an error.
+        keep: values that are asked for, so that nothing behind them is folded into them.
+
+    Raises:
+        InvalidInput: an argument has the wrong form, or a path is none of the model's.
+    """
+    if fallback not in (None, "gradient"):
+        raise InvalidInput("fallback", 'must be None or "gradient"', repr(fallback))
+    overrides = _checked(graph, layer_rules or {})
+    choose = _one_rule(composite) if isinstance(composite, Rule) else composite
+    if not callable(choose):
+        raise InvalidInput("composite", "must be a name, a function layer -> rule, or a rule", type(composite).__name__)
+    folds = foldable(graph, keep | {graph.output} | frozenset(graph.inputs))
+    maps = [node for node in graph if kind_of(node) in _MAPS and node.inputs]
+    first = maps[0].name if maps else None
+    first_convolution = next((node.name for node in maps if kind_of(node) == "convolution"), None)
+    found: dict[str, Rule | None] = {}
+    for node in graph:
+        if not node.inputs:
+            continue
+        kind = kind_of(node)
+        layer = Layer(kind, node.op, node.module_path, node.name == first, node.name == first_convolution)
+        rule = overrides.get(_override(node, kind, overrides)) or choose(layer)
+        if rule is not None and not isinstance(rule, Rule):
+            raise InvalidInput("composite", "must return a rule of reluxfast.rules or None", repr(rule))
+        if rule is None and fallback is not None and kind in (*_MAPS, "batch_norm", "activation", "sum", "other"):
+            rule = Gradient()
+        found[node.name] = rule
+    for batch_norm, source in folds.items():
+        found[batch_norm] = found[source]
+    return found
+
+
+def _one_rule(rule: Rule) -> Composite:
+    return by_kind(rule, rule)
+
+
+def _override(node: Node, kind: str, overrides: Mapping[str, Rule]) -> str | None:
+    if node.module_path in overrides:
+        return node.module_path
+    if kind not in _MAPS:
+        return None
+    return next((path for path, _ in reversed(node.modules) if path in overrides), None)
+
+
+def _checked(graph: Graph, layer_rules: Mapping[str, Rule]) -> dict[str, Rule]:
+    for path, rule in layer_rules.items():
+        if path not in graph.modules:
+            near = difflib.get_close_matches(str(path), sorted(graph.modules), 3)
+            raise InvalidInput(
+                "layer_rules", "must be keyed by paths of modules", repr(path), f"There are: {', '.join(near)}"
+            )
+        if not isinstance(rule, Rule):
+            raise InvalidInput("layer_rules", "must map to rules of reluxfast.rules", repr(rule))
+    return {alias: rule for path, rule in layer_rules.items() for alias in graph.modules[path]}
