@@ -38,12 +38,12 @@ class Layer:
 Composite = Callable[[Layer], Rule | None]
 
 
-def by_kind(convolution: Rule, linear: Rule, rest: Rule | None = None) -> Composite:
-    """Rules for convolutions and linear maps; `Norm` for sums; `rest`, or `Pass`, for activations and batch norms."""
+def by_kind(convolution: Rule, linear: Rule, rest: Rule | None = None, sums: Rule | None = None) -> Composite:
+    """Rules for convolutions and linear maps; `sums`, or `Norm`; `rest`, or `Pass`, for activations and batch norms."""
     rules = {
         "convolution": convolution,
         "linear": linear,
-        "sum": Norm(),
+        "sum": sums or Norm(),
         "activation": rest or Pass(),
         "batch_norm": rest or Pass(),
     }

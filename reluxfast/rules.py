@@ -192,7 +192,7 @@ class Gradient(Rule):
 
 @dataclass(frozen=True)
 class SignAlpha(Rule):
-    """R_j = Σ_i a_j / Σ_k a_k (1 + α sgn(w_ij)) R_i: ignores the size of weights and does **not** conserve unless α = 0.
+    """R_j = Σ_i a_j / Σ_k a_k (1 + α sgn(w_ij)) R_i, whatever the size of weights; conserves **only** if α = 0.
 
     Args:
         alpha: α.

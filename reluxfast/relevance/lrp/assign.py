@@ -10,7 +10,7 @@ from reluxfast.errors import InvalidInput
 from reluxfast.graph import Graph, Node
 from reluxfast.graph.fold import foldable
 from reluxfast.relevance.lrp.kinds import kind_of
-from reluxfast.rules import Gradient, Rule
+from reluxfast.rules import Gradient, Rule, Zero
 
 _MAPS = ("convolution", "linear")
 
@@ -63,7 +63,7 @@ def assign(
 
 
 def _one_rule(rule: Rule) -> Composite:
-    return by_kind(rule, rule)
+    return by_kind(rule, rule, sums=rule if isinstance(rule, Zero) else None)
 
 
 def _override(node: Node, kind: str, overrides: Mapping[str, Rule]) -> str | None:

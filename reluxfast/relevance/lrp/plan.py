@@ -15,7 +15,7 @@ from reluxfast.graph.fold import folded
 from reluxfast.graph.weights import Weights
 from reluxfast.relevance.calls import AuxStep, ItemStep
 from reluxfast.relevance.lrp.kinds import kind_of, not_negative, passes_zero
-from reluxfast.relevance.lrp.parts import MAP_RULES, MINUS, PLAIN, PLUS, Part, Term, Weight, parts_of
+from reluxfast.relevance.lrp.parts import MAP_RULES, PLAIN, Part, Weight, parts_of
 from reluxfast.relevance.lrp.steps import (
     MULTIPLIER,
     RELEVANCE,
@@ -182,7 +182,7 @@ class _RelevancePlanner(Planner):
         )
 
     def _settle_forms(self, plan: Plan) -> None:
-        """Multiplier or relevance, for every value, from the output back: relevance as soon as one consumer gives it."""
+        """Multiplier or relevance, for every value, from the output back; relevance where one consumer gives it."""
         form: dict[str, str] = {}
         steps = [s for s in plan.steps if isinstance(s, RelevanceStep)]
         for step in reversed(steps):

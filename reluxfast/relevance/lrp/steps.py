@@ -14,7 +14,7 @@ import torch
 
 from reluxfast.relevance.lrp.parts import Part
 from reluxfast.relevance.maps import ConvMap, LinearMap
-from reluxfast.relevance.steps import Signals, Step
+from reluxfast.relevance.steps import Step
 
 MULTIPLIER, RELEVANCE = "multiplier", "relevance"
 
