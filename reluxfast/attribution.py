@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from reluxfast.balance import Balance
+
 
 @dataclass(frozen=True)
 class Attribution:
@@ -24,6 +26,8 @@ class Attribution:
         base_value: (N,) or (N, K), output at the baseline, where the method has one.
         standard_error: like `values`, for sampling methods, else None.
         n_evaluations: forward passes per row.
+        balance: where relevance went, node by node, for LRP that was asked for it; else None.
+        layers: name of a node's value -> relevance there, likewise.
     """
 
     values: Any
@@ -34,6 +38,8 @@ class Attribution:
     base_value: torch.Tensor | None = None
     standard_error: Any = None
     n_evaluations: int = 1
+    balance: Balance | None = None
+    layers: Mapping[str, Any] | None = None
 
     def numpy(self) -> np.ndarray | tuple[np.ndarray, ...]:
         """`values` as numpy array(s) on the host."""

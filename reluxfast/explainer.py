@@ -235,6 +235,8 @@ def _result(
         base_value=None if outcome.base_value is None else outcome.base_value.to(output.dtype),
         standard_error=packed(outcome.standard_error),
         n_evaluations=outcome.n_evaluations,
+        balance=outcome.balance,
+        layers=outcome.layers,
     )
 
 

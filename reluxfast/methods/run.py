@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from reluxfast.balance import Balance
 from reluxfast.relevance.engine import Engine, Rules, Walked
 from reluxfast.relevance.layers import layer_value
 
@@ -22,6 +23,8 @@ class Outcome:
         output: (N, ...) output of the model.
         facts: what to add to the result's options.
         base_value, standard_error, n_evaluations: as in `Attribution`.
+        layers: value -> relevance (N, ...) or (N, K, ...) there; None: not asked for.
+        balance: see `Balance`; None: not asked for.
         single: whether `values` is one map rather than one per input.
     """
 
@@ -32,6 +35,8 @@ class Outcome:
     standard_error: list[torch.Tensor] | None = None
     n_evaluations: int = 1
     single: bool = False
+    layers: dict[str, torch.Tensor] | None = None
+    balance: Balance | None = None
 
 
 @dataclass
@@ -70,6 +75,7 @@ class Run:
         stops: frozenset[str] | None = None,
         progress: str | None = None,
         rules: Rules | None = None,
+        account: bool = False,
     ) -> Walked:
         """Forward and reverse; `inputs` may hold the rows several times (sample-major), targets repeat with them."""
         given = list(inputs) if inputs is not None else self.inputs
@@ -94,7 +100,7 @@ class Run:
                 seed[index, :, first + index] = 1.0
                 yield seed.view(times * rows, count), times
 
-        return self.engine.walk(given, seeds, rule, self.native, stops, self.classes, progress, rules)
+        return self.engine.walk(given, seeds, rule, self.native, stops, self.classes, progress, rules, account)
 
     def selected(self, output: torch.Tensor) -> torch.Tensor:
         """Explained outputs: (N,), or (N, K) for every class."""

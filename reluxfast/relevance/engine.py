@@ -14,6 +14,7 @@ from reluxfast.graph import Graph
 from reluxfast.graph.weights import Weights
 from reluxfast.progress import progress_bar
 from reluxfast.relevance.lrp.plan import make_relevance_plan
+from reluxfast.relevance.lrp.steps import Account
 from reluxfast.relevance.maps import channels_last
 from reluxfast.relevance.plan import Plan, make_plan
 from reluxfast.relevance.rows import check_rows
@@ -36,11 +37,13 @@ class Walked:
         output: (N, ...) output of the network.
         signals: stop -> (N, ...), or (N, K, ...) for several walks per row; 0 where the output does not depend on it.
         layers: values (N, ...) at the stops that are no inputs.
+        accounts: of a walk of relevance that keeps them: first row, signals per row, and the account of each step.
     """
 
     output: torch.Tensor
     signals: dict[str, torch.Tensor]
     layers: dict[str, torch.Tensor]
+    accounts: list[tuple[int, int, dict[str, Account]]] = field(default_factory=list)
 
 
 @dataclass
@@ -124,6 +127,7 @@ class Engine:
         per_row: int | None = None,
         progress: str | None = None,
         rules: Rules | None = None,
+        account: bool = False,
     ) -> Walked:
         """Forward over all rows, and reverse walks from the seeds to the stops.
 
@@ -135,12 +139,13 @@ class Engine:
             stops: where walks end; default the inputs.
             per_row: number of walks per row if the seeds make several (class-major), else None.
             rules: rule per node for a walk of relevance, as (value, rule) pairs; `rule` is then not looked at.
+            account: whether to write down what became of relevance at every step.
             progress: what to call the work in a progress bar (shown when it takes more than a second).
         """
         plan = self.plan(native, stops, rules)
         rows = inputs[0].shape[0]
         outer, sizes = self.batches((native, stops, rules), rows)
-        outputs, layers, signals = [], {}, {name: [] for name in plan.stops}
+        outputs, layers, signals, accounts = [], {}, {name: [] for name in plan.stops}, []
         with (
             numerics(self.device),
             progress_bar(
@@ -150,27 +155,34 @@ class Engine:
             for start in range(0, max(rows, 1), outer):
                 count = min(outer, rows - start)
                 chunk = self._rows(inputs, start, count, outer)
-                output, seen, tape = forward(plan, sizes, chunk, rule if seeds else None)
+                output, seen, tape = forward(plan, sizes, chunk, rule if seeds else None, account)
                 outputs.append(output[:count])
                 for name, value in seen.items():
                     layers.setdefault(name, []).append(value[:count])
                 if seeds:
                     if self.on_tape is not None:
                         self.on_tape(tape)
-                    self._collect(tape, seeds, output, start, count, per_row, inputs, seen, signals)
+                    self._collect(tape, seeds, output, start, count, per_row, inputs, seen, signals, accounts)
                 bar.update(count)
         return Walked(
             torch.cat(outputs) if len(outputs) > 1 else outputs[0],
             {n: torch.cat(v) if len(v) > 1 else v[0] for n, v in signals.items() if v},
             {n: torch.cat(v) if len(v) > 1 else v[0] for n, v in layers.items()},
+            accounts,
         )
 
-    def _collect(self, tape, seeds, output, start, count, per_row, inputs, seen, signals) -> None:
+    def _collect(self, tape, seeds, output, start, count, per_row, inputs, seen, signals, accounts) -> None:
         pieces: dict[str, list[torch.Tensor]] = {name: [] for name in signals}
         shapes = {**dict(zip(self.graph.inputs, inputs, strict=True)), **seen}
         total = output.shape[0]
         for seed, times in seeds(output, start):
             found = reverse(tape, seed, times)
+            for _, frames in tape.parts:
+                first = start
+                for frame in frames:
+                    if frame.account:
+                        accounts.append((first, times, dict(frame.account)))
+                    first += frame.rows
             for name, kept in pieces.items():
                 g = found.get(name)
                 if g is None:

@@ -23,6 +23,8 @@ class Frame:
         times: how many signals per row the reverse walk carries (several classes at once, class-major).
         values: live values by name; after the forward pass only numbers stay.
         saved: what each step keeps for the reverse walk, by name of its value.
+        account: where a walk of relevance writes down what became of it, step by step; None: nowhere. With an account
+            all values stay.
     """
 
     rows: int
@@ -31,6 +33,7 @@ class Frame:
     times: int = 1
     values: dict[str, Any] = field(default_factory=dict)
     saved: dict[str, Any] = field(default_factory=dict)
+    account: dict[str, Any] | None = None
 
     @property
     def batch(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from reluxfast.errors import UnsupportedNode
 from reluxfast.relevance.calls import AuxStep
 from reluxfast.relevance.frame import Frame
+from reluxfast.relevance.lrp.steps import RelevanceStep
 from reluxfast.relevance.plan import Plan
 from reluxfast.relevance.schedule import Part
 from reluxfast.relevance.steps import GateStep
@@ -44,7 +45,11 @@ class Tape:
 
 
 def forward(
-    plan: Plan, sizes: Sequence[tuple[Part, int]], inputs: Sequence[torch.Tensor], rule: str | None
+    plan: Plan,
+    sizes: Sequence[tuple[Part, int]],
+    inputs: Sequence[torch.Tensor],
+    rule: str | None,
+    account: bool = False,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], Tape]:
     """Runs the network on some rows.
 
@@ -53,6 +58,7 @@ def forward(
         sizes: its parts with rows per chunk.
         inputs: one tensor (N, ...) per input of the graph.
         rule: rule of the reverse walk to keep for; None keeps nothing.
+        account: whether the reverse walk is to write down what becomes of relevance.
 
     Returns:
         The output (N, ...), the values at the plan's stops (those that are no inputs), and the tape.
@@ -69,14 +75,16 @@ def forward(
             whole = size >= rows
             values = {n: v if whole else v[start : start + size] for n, v in carried.items()}
             frame = Frame(min(size, rows - start), rule or "gradient", keeps, values=values)
+            frame.account = {} if account else None
             for step in part.steps:
                 frame.values[step.name] = step.forward(frame)
                 if step.name in wanted:
                     seen[step.name].append(frame.values[step.name])
-                for name in part.dies_after.get(step.name, ()):
+                for name in () if account else part.dies_after.get(step.name, ()):
                     frame.values.pop(name, None)
-            results.append(frame.values.pop(part.output))
-            frame.values = {n: v for n, v in frame.values.items() if isinstance(v, (int, float))}
+            results.append(frame.values[part.output])
+            if not account:
+                frame.values = {n: v for n, v in frame.values.items() if isinstance(v, (int, float))}
             frames.append(frame)
         if rule:
             tape.parts.append((part, frames))
@@ -133,7 +141,10 @@ def _reverse_part(plan: Plan, part: Part, frame: Frame, signal: torch.Tensor) ->
         if isinstance(step, GateStep):
             handed = _through_gate(step, frame, signals)
         else:
-            handed = step.reverse(frame, _total(signals)[0])
+            total = _total(signals)[0]
+            handed = step.reverse(frame, total)
+            if frame.account is not None and isinstance(step, RelevanceStep):
+                frame.account[step.name] = step.accounted(frame, total, handed)
         for name, g, owned in handed:
             if name in plan.live:
                 arrived.setdefault(name, []).append((g, owned))

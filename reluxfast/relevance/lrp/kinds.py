@@ -8,10 +8,10 @@ from reluxfast.graph.node import references
 # Every element of the result is one element of an operand: relevance is carried along.
 _CARRIES = set(
     "view _unsafe_view reshape flatten unflatten unsqueeze squeeze permute transpose t numpy_T movedim moveaxis "
-    "swapaxes swapdims contiguous clone alias expand expand_as repeat repeat_interleave tile slice select narrow chunk split "
-    "split_with_sizes unbind tensor_split unsafe_chunk unsafe_split index_select cat concat concatenate stack hstack "
-    "vstack pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d "
-    "replication_pad3d roll flip rot90 pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col "
+    "swapaxes swapdims contiguous clone alias expand expand_as repeat repeat_interleave tile slice select narrow chunk "
+    "split split_with_sizes unbind tensor_split unsafe_chunk unsafe_split index_select cat concat concatenate stack "
+    "hstack vstack pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
+    "replication_pad2d replication_pad3d roll flip rot90 pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col "
     "diagonal to _to_copy type_as dropout feature_dropout alpha_dropout feature_alpha_dropout slice_scatter "
     "select_scatter diagonal_scatter lift_fresh_copy lift_fresh getitem copy".split()
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -152,7 +152,7 @@ class _RelevancePlanner(Planner):
 
         main = build(PLAIN, PLAIN)
         step = MapStep(value, source.inputs, map=main, bounds=bounds)
-        step.parts = [_bound(part, parts, bias is not None, build) for part in parts]
+        step.parts = [_bound(part, parts, bias, build) for part in parts]
         if isinstance(rule, rules.ZBox):
             step.low, step.high = (self._box(v, source) for v in (rule.low, rule.high))
         return step
@@ -204,16 +204,17 @@ def _native(step: RelevanceStep) -> str:
     return MULTIPLIER if isinstance(step, SumStep) else step.form
 
 
-def _bound(part: Part, parts: tuple[Part, ...], has_bias: bool, build) -> BoundPart:
+def _bound(part: Part, parts: tuple[Part, ...], bias: torch.Tensor | None, build: Callable) -> BoundPart:
     """The part's maps; a denominator that follows from z and the first part's is not computed again."""
     terms = [Bound(t.operand, build(t.weight, None)) for t in part.terms]
-    mixture = _mixture(part, parts[0], has_bias)
+    in_denominator = None if bias is None or part.bias is None else part.bias.of(bias)
+    mixture = _mixture(part, parts[0], bias is not None)
     if mixture is not None:
-        return BoundPart(part, [], terms, mixture)
+        return BoundPart(part, [], terms, mixture, in_denominator)
     denominator = [
         Bound(t.operand, build(t.weight, part.bias if i == 0 else None)) for i, t in enumerate(part.denominator)
     ]
-    return BoundPart(part, denominator, terms)
+    return BoundPart(part, denominator, terms, bias=in_denominator)
 
 
 def _mixture(part: Part, first: Part, has_bias: bool) -> tuple[float, float] | None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
+from reluxfast.relevance.frame import Frame
 from reluxfast.relevance.lrp.parts import Part
 from reluxfast.relevance.maps import ConvMap, LinearMap
-from reluxfast.relevance.steps import Step
+from reluxfast.relevance.steps import Signals, Step
 
 MULTIPLIER, RELEVANCE = "multiplier", "relevance"
 
@@ -29,6 +30,15 @@ def quotient(v: torch.Tensor | None, d: torch.Tensor, epsilon: float) -> torch.T
     if v is None:
         return stabilised(d, epsilon).reciprocal()
     return torch.where(v == 0, v.new_zeros(()), v / stabilised(d, epsilon))
+
+
+def row_sums(r: torch.Tensor) -> torch.Tensor:
+    """(N,) sums of relevance (N, ...), in float64."""
+    return r.double().flatten(1).sum(1) if r.dim() > 1 else r.double()
+
+
+def _total_of(relevance: Any) -> torch.Tensor:
+    return sum(map(row_sums, relevance)) if isinstance(relevance, list) else row_sums(relevance)
 
 
 def per_signal(kept: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
@@ -59,12 +69,32 @@ class BoundPart:
         denominator: maps whose sum is D; empty: D is `mixture` of z and the first part's D.
         terms: maps whose transposes hand relevance back.
         mixture: factors of z and of the first part's D.
+        bias: b̃ (C_out,), or None.
     """
 
     part: Part
     denominator: list[Bound]
     terms: list[Bound]
     mixture: tuple[float, float] = (1.0, 0.0)
+    bias: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Account:
+    """Relevance of each row, (times * N,) in float64.
+
+    Attributes:
+        relevance: at the value, in its shape; a list where the value is several.
+        incoming: its sum.
+        outgoing: operand -> what it was handed.
+        bias, absorbed: what bias and stabiliser took.
+    """
+
+    relevance: Any
+    incoming: torch.Tensor
+    outgoing: dict[str, torch.Tensor]
+    bias: torch.Tensor
+    absorbed: torch.Tensor
 
 
 @dataclass
@@ -91,6 +121,28 @@ class RelevanceStep(Step):
 
     def _key(self, name: str) -> str:
         return f"{self.name} of {name}"
+
+    def accounted(self, frame, g: Any, handed: Signals) -> Account:
+        """What became of the relevance at the value, given the signal `g` there and what was handed on."""
+        relevance = self._relevance(frame, self.name, g, self.form)
+        incoming, outgoing = _total_of(relevance), {}
+        for name, t, _ in handed:
+            more = _total_of(self._relevance(frame, name, t, self.hands.get(name, MULTIPLIER)))
+            outgoing[name] = outgoing[name] + more if name in outgoing else more
+        bias, absorbed = self._taken(frame, g, incoming, sum(outgoing.values()))
+        return Account(relevance, incoming, outgoing, bias, absorbed)
+
+    def _taken(
+        self, frame, g: Any, incoming: torch.Tensor, outgoing: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Relevance that went to the bias and to the stabiliser, (times * N,) each."""
+        return torch.zeros_like(incoming), torch.zeros_like(incoming)
+
+    def _relevance(self, frame, name: str, g: Any, form: str) -> Any:
+        value = frame.values[name]
+        if isinstance(g, dict):
+            return [t if form == RELEVANCE else per_signal(value[i], t) * t for i, t in sorted(g.items())]
+        return g if form == RELEVANCE else per_signal(value, g) * g
 
 
 @dataclass
@@ -184,6 +236,22 @@ class MapStep(RelevanceStep):
         (name,) = self.inputs
         return [self._hand(frame, name, self._combined(frame, sums), self.native)]
 
+    def _taken(self, frame, g, incoming, outgoing):
+        x = frame.values[self.inputs[0]]
+        z = self.map.forward(x)
+        bias, absorbed, first = torch.zeros_like(incoming), torch.zeros_like(incoming), None
+        for part, gate in zip(self.parts, frame.saved[self.name][0], strict=True):
+            u = g if gate is None else per_signal(gate, g) * g
+            if part.bias is not None:
+                shape = (-1, *[1] * (u.dim() - 2)) if isinstance(self.map, ConvMap) else (-1,)
+                bias += row_sums(u * part.bias.view(shape))
+            if part.part.epsilon is not None:
+                d = self._denominator(part, x, z, first)
+                first = d if first is None else first
+                signed = torch.where(d >= 0, part.part.epsilon, -part.part.epsilon).to(d.dtype)
+                absorbed += row_sums(u * per_signal(signed, u))
+        return bias, absorbed
+
     def _combined(self, frame, sums: dict[str, torch.Tensor]) -> torch.Tensor:
         if set(sums) == {"x"}:
             total = sums["x"]
@@ -244,6 +312,18 @@ class SumStep(RelevanceStep):
         gate = frame.saved[self._key("gate")]
         u = g if gate is None else per_signal(gate, g) * g
         return [self._hand(frame, n, t, MULTIPLIER) for n, t, _ in self.inner.reverse(frame, u)]
+
+    def _taken(self, frame, g, incoming, outgoing):
+        if self.epsilon is None:
+            # What a derivative does not hand on: shifts, and curvature.
+            return incoming - outgoing, torch.zeros_like(incoming)
+        gate = frame.saved[self._key("gate")]
+        u = per_signal(gate, g) * g
+        inner = Frame(frame.rows, frame.rule, values=frame.values)
+        y = self.inner.forward(inner)
+        signed = torch.where(y >= 0, self.epsilon, -self.epsilon).to(y.dtype)
+        absorbed = row_sums(u * per_signal(signed, u))
+        return row_sums(u * per_signal(y, u)) - outgoing, absorbed
 
 
 @dataclass
