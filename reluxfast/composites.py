@@ -38,14 +38,14 @@ class Layer:
 Composite = Callable[[Layer], Rule | None]
 
 
-def by_kind(convolution: Rule, linear: Rule, rest: Rule | None = None, sums: Rule | None = None) -> Composite:
-    """Rules for convolutions and linear maps; `sums`, or `Norm`; `rest`, or `Pass`, for activations and batch norms."""
+def by_kind(convolution: Rule, linear: Rule, sums: Rule | None = None) -> Composite:
+    """Rules for convolutions and linear maps; `sums`, or `Norm`, for sums; `Pass` for activations and batch norms."""
     rules = {
         "convolution": convolution,
         "linear": linear,
         "sum": sums or Norm(),
-        "activation": rest or Pass(),
-        "batch_norm": rest or Pass(),
+        "activation": Pass(),
+        "batch_norm": Pass(),
     }
 
     def composite(layer: Layer) -> Rule | None:
@@ -87,7 +87,14 @@ def _epsilon_gamma_box(low: Any, high: Any, epsilon: float = 1e-6, gamma: float 
 
 
 def _excitation_backprop() -> Composite:
-    return by_kind(ZPlus(), ZPlus(), Gradient())
+    def composite(layer: Layer) -> Rule | None:
+        if layer.kind in ("convolution", "linear"):
+            return ZPlus()
+        if layer.kind == "sum" and "upsample" not in layer.op:
+            return Norm()
+        return None if layer.kind in ("carry", "max_pool") else Gradient()
+
+    return composite
 
 
 def _alpha1_beta0() -> Composite:

@@ -187,7 +187,7 @@ class Pass(Rule):
 
 @dataclass(frozen=True)
 class Gradient(Rule):
-    """The derivative of the operation, applied to relevance divided by its output: LRP-0 of any operation."""
+    """The derivative of the operation, applied to relevance itself: R_in = Jᵀ R. It conserves only by chance."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ _CARRIES = set(
     "swapaxes swapdims contiguous clone alias expand expand_as repeat repeat_interleave tile slice select narrow chunk "
     "split split_with_sizes unbind tensor_split unsafe_chunk unsafe_split index_select cat concat concatenate stack "
     "hstack vstack pad constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
-    "replication_pad2d replication_pad3d roll flip rot90 pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle im2col "
+    "replication_pad2d replication_pad3d roll flip rot90 pixel_shuffle pixel_unshuffle channel_shuffle "
+    "native_channel_shuffle im2col "
     "diagonal to _to_copy type_as dropout feature_dropout alpha_dropout feature_alpha_dropout slice_scatter "
     "select_scatter diagonal_scatter lift_fresh_copy lift_fresh getitem copy".split()
 )
@@ -26,7 +27,10 @@ _AVERAGES = set(
 )
 _OTHER_SUMS = set("add sub subtract rsub upsample_bicubic2d matmul mm bmm".split())
 # Elements of an operand, chosen by their size.
-_WINNERS = set("amax amin max min adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d maximum minimum".split())
+_WINNERS = set(
+    "max_pool1d max_pool2d max_pool3d amax amin max min adaptive_max_pool1d adaptive_max_pool2d "
+    "adaptive_max_pool3d maximum minimum".split()
+)
 _THROUGH_ZERO = set(
     "tanh gelu silu elu selu celu mish leaky_relu prelu hardswish hardtanh hardshrink softshrink softsign rrelu clamp "
     "clamp_min clamp_max clip abs relu6 threshold".split()

@@ -157,7 +157,6 @@ _PARTS = {
     rules.Epsilon: _epsilon,
     rules.Norm: lambda rule: _epsilon(rules.Epsilon(rule.epsilon)),
     rules.Zero: _zero,
-    rules.Gradient: _zero,
     rules.ZPlus: _z_plus,
     rules.AlphaBeta: _alpha_beta,
     rules.Gamma: _gamma,

@@ -22,6 +22,7 @@ from reluxfast.relevance.lrp.steps import (
     Bound,
     BoundPart,
     CarryStep,
+    DerivativeStep,
     ItemOfStep,
     MapStep,
     PassStep,
@@ -33,6 +34,8 @@ from reluxfast.relevance.plan import Plan, Planner
 from reluxfast.relevance.steps import Step
 from reluxfast.rules import Rule
 
+# Where derivative and LRP-0 are one: the result holds elements of an operand.
+_EXACT = ("carry", "max_pool")
 Assignment = Mapping[str, Rule | None]
 
 
@@ -92,7 +95,9 @@ class _RelevancePlanner(Planner):
 
     def _step(self, node: Node) -> Step:
         if node.name in self.clamped:
-            return self._ruled(self.graph.nodes[self.clamped[node.name]], node, (node.attrs["lo"], node.attrs["hi"]))
+            step = self._ruled(self.graph.nodes[self.clamped[node.name]], node, (node.attrs["lo"], node.attrs["hi"]))
+            step.gated = isinstance(self._rule(node), rules.Gradient)
+            return step
         return self._ruled(node, node, None)
 
     def _ruled(self, node: Node, value: Node, bounds: tuple[float, float] | None) -> Step:
@@ -114,7 +119,9 @@ class _RelevancePlanner(Planner):
             if node.shape != self.graph.nodes[node.inputs[0]].shape:
                 raise self._refused(node, "passes relevance on although input and output have different shapes")
             return PassStep(value, inner.inputs, inner=inner, ratio=kind == "activation" and passes_zero(node))
-        if isinstance(rule, rules.Gradient | rules.Zero):
+        if isinstance(rule, rules.Gradient):
+            return DerivativeStep(value, inner.inputs, inner=inner, exact=node.kind == "clamp" or kind in _EXACT)
+        if isinstance(rule, rules.Zero):
             return SumStep(value, inner.inputs, inner=inner, epsilon=None, bounds=bounds)
         if isinstance(rule, rules.Norm | rules.Epsilon) and kind in ("sum", "batch_norm"):
             return SumStep(value, inner.inputs, inner=inner, epsilon=rule.epsilon, bounds=bounds)
@@ -199,7 +206,7 @@ class _RelevancePlanner(Planner):
 
 
 def _native(step: RelevanceStep) -> str:
-    if isinstance(step, MapStep | PassStep):
+    if isinstance(step, MapStep | PassStep | DerivativeStep):
         return step.native
     return MULTIPLIER if isinstance(step, SumStep) else step.form
 

@@ -153,12 +153,14 @@ class MapStep(RelevanceStep):
         map: W and b.
         parts: of the rule.
         bounds: lo, hi of the clamp that is part of this step, or None.
+        gated: whether that clamp lets no relevance through where it is shut (its derivative), as such or not.
         low, high: bounds of a box, where a part names them; shaped to broadcast against the input.
     """
 
     map: ConvMap | LinearMap | None = None
     parts: list[BoundPart] = field(default_factory=list)
     bounds: tuple[float, float] | None = None
+    gated: bool = False
     low: torch.Tensor | None = None
     high: torch.Tensor | None = None
     makes_fresh = True
@@ -195,7 +197,8 @@ class MapStep(RelevanceStep):
     def _undivided(self, v: torch.Tensor, z: torch.Tensor) -> torch.Tensor | None:
         """The factor v / z of LRP-0: None where it is 1 everywhere."""
         if self.form == RELEVANCE:
-            return torch.where(z == 0, z.new_zeros(()), z.reciprocal())
+            shut = v == 0 if self.gated else z == 0
+            return torch.where(shut, z.new_zeros(()), z.reciprocal())
         return None if self.bounds is None else torch.where(v == 0, v.new_zeros(()), v / z)
 
     def _denominator(
@@ -212,6 +215,8 @@ class MapStep(RelevanceStep):
 
     def _gate(self, part: Part, v: torch.Tensor, z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
         gate = quotient(None if self.form == RELEVANCE else v, d, part.epsilon)
+        if self.gated and self.form == RELEVANCE:
+            gate = torch.where(v == 0, gate.new_zeros(()), gate)
         if part.where != "all":
             gate = torch.where(z > 0 if part.where == "z > 0" else z < 0, gate, gate.new_zeros(()))
         return gate if part.scale == 1 else gate * part.scale
@@ -281,12 +286,13 @@ class SumStep(RelevanceStep):
     Attributes:
         inner: the operation as the gradient walk has it.
         epsilon: of the stabiliser; None: LRP-0.
-        bounds: as in `MapStep`.
+        bounds, gated: as in `MapStep`.
     """
 
     inner: Step | None = None
     epsilon: float | None = 1e-6
     bounds: tuple[float, float] | None = None
+    gated: bool = False
     makes_fresh = True
 
     @property
@@ -302,10 +308,12 @@ class SumStep(RelevanceStep):
         return v
 
     def _gate(self, v: torch.Tensor, y: torch.Tensor) -> torch.Tensor | None:
+        shut = v == 0 if self.gated else y == 0
         if self.epsilon is not None:
-            return quotient(None if self.form == RELEVANCE else v, y, self.epsilon)
+            gate = quotient(None if self.form == RELEVANCE else v, y, self.epsilon)
+            return torch.where(shut, gate.new_zeros(()), gate) if self.gated else gate
         if self.form == RELEVANCE:
-            return torch.where(y == 0, y.new_zeros(()), y.reciprocal())
+            return torch.where(shut, y.new_zeros(()), y.reciprocal())
         return None if self.bounds is None else torch.where(v == 0, v.new_zeros(()), v / y)
 
     def reverse(self, frame, g):
@@ -324,6 +332,44 @@ class SumStep(RelevanceStep):
         signed = torch.where(y >= 0, self.epsilon, -self.epsilon).to(y.dtype)
         absorbed = row_sums(u * per_signal(signed, u))
         return row_sums(u * per_signal(y, u)) - outgoing, absorbed
+
+
+@dataclass
+class DerivativeStep(RelevanceStep):
+    """R_in = Jᵀ R.
+
+    Attributes:
+        inner: the operation as the gradient walk has it.
+        exact: whether each result is 0 or an element of an operand, so that a multiplier may pass in the same way.
+    """
+
+    inner: Step | None = None
+    exact: bool = False
+
+    @property
+    def native(self) -> str:
+        """The form in which relevance leaves by itself."""
+        return self.form if self.exact else RELEVANCE
+
+    @property
+    def reads(self):
+        return self.inner.reads
+
+    def forward(self, frame):
+        y = self.inner.forward(frame)
+        if self.name in frame.keeps and self.form == MULTIPLIER:
+            if not self.exact:
+                frame.saved[self._key("y")] = y
+            self._keep_operands(frame, self.native)
+        return y
+
+    def reverse(self, frame, g):
+        if self.form == MULTIPLIER and not self.exact:
+            g = per_signal(frame.saved[self._key("y")], g) * g
+        return [self._hand(frame, n, t, self.native) for n, t, _ in self.inner.reverse(frame, g)]
+
+    def _taken(self, frame, g, incoming, outgoing):
+        return incoming - outgoing, torch.zeros_like(incoming)
 
 
 @dataclass
