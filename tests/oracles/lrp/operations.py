@@ -133,6 +133,8 @@ def _scale(name, func, given, args, kwargs, is_data) -> Described | None:
 def _product(name, func, given, args, kwargs, is_data) -> Described | None:
     if name not in ("mul", "multiply") or not (is_data(given["self"]) and is_data(given["other"])):
         return None
+    if not (given["self"].is_floating_point() and given["other"].is_floating_point()):
+        return None
     return Described("product", (given["self"], given["other"]), lambda u, v: u * v, {})
 
 
@@ -171,7 +173,10 @@ def _bounds(name, given, args, is_data) -> tuple[float, float] | None:
 
 def _single(name, func, given, args, kwargs, is_data) -> Described | None:
     """Averages, upsampling and maxima: one activation and numbers."""
-    upsample, pooled = name.startswith("upsample_"), name in MAXIMA or (name == "max" and "dim" in given)
+    upsample, pooled = (
+        name.startswith(("upsample_", "_upsample_")),
+        name in MAXIMA or (name == "max" and "dim" in given),
+    )
     if not (upsample or pooled or name in AVERAGES):
         return None
 
@@ -189,7 +194,7 @@ def _other(func, args, kwargs, is_data) -> Described:
     places = [i for i, v in enumerate(flat) if is_data(v) and v.is_floating_point()]
 
     def run(*values: Tensor):
-        filled = list(flat)
+        filled = [v.clone() if isinstance(v, Tensor) else v for v in flat]
         for i, v in zip(places, values, strict=True):
             filled[i] = v
         again, named_again = torch.utils._pytree.tree_unflatten(filled, spec)

@@ -84,7 +84,8 @@ class _Recorder(TorchDispatchMode):
         kwargs, p = kwargs or {}, self.provenance
         tensors = [v for v in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
         name = func.overloadpacket.__name__
-        if not any(p.is_data(v) for v in tensors):
+        shapes_only = name.endswith("_like") or name.startswith("new_")
+        if shapes_only or not any(p.is_data(v) for v in tensors):
             result = func(*args, **kwargs)
             if func._schema.is_mutable and p.known(args[0]):
                 p.shadow(args[0]).zero_()

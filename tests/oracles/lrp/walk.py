@@ -87,7 +87,7 @@ def _share(node: Node, rule: Rule, r: Tensor, tape: Tape) -> Share:
         return rule.share(node.affine, r.flatten())
     if isinstance(rule, Gradient) and node.kind == "activation":
         return _by_signal(r, Gate("gradient").gated(node.inputs[0], r, node.high).flatten())
-    if isinstance(rule, Gradient):
+    if isinstance(rule, Gradient) and node.inputs:
         return _by_signal(r, _derivative(node, r))
     raise Refused(f"{type(rule).__name__} needs an affine node, not {node}")
 
