@@ -152,7 +152,7 @@ class Writes(nn.Module):
 def test_provenance_through_copies_and_writes():
     tape = record(Writes(), (torch.tensor([[1.0, 2.0, 3.0, 4.0]]),))
     assert tape.output.tolist() == [[9.0, 4.0, 4.0, 0.0, 0.0, 0.0]]
-    a, b, c, d = tape.input_cells[0][0].tolist()
+    _, b, c, d = tape.input_cells[0][0].tolist()
     (double,) = tape.nodes
     assert double.kind == "scale" and double.cells[0].tolist() == [[b, c]]
     assert tape.output_cells[0].tolist() == [0, d, int(double.output_cells[0, 0]), 0, 0, 0]

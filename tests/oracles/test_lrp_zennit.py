@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 
 import pytest
@@ -25,12 +26,14 @@ def _operators_of_torchvision() -> torch.library.Library:
 
 
 try:
-    import torchvision  # noqa: F401  (zennit imports it)
+    importlib.import_module("torchvision")  # zennit does
 except RuntimeError:
     _LIBRARY = _operators_of_torchvision()
 
-from zennit import attribution, canonizers, composites, layer, types  # noqa: E402
-from zennit import rules as their_rules  # noqa: E402
+attribution, canonizers, composites, layer, types, their_rules = (
+    importlib.import_module(f"zennit.{name}")
+    for name in ("attribution", "canonizers", "composites", "layer", "types", "rules")
+)
 
 
 class VGG(nn.Module):
@@ -132,7 +135,7 @@ COMPOSITES = {
 
 
 def built(make) -> nn.Module:
-    """Parameters from a seed; the eps of batch norms moves into the variance: Zennit's merged ones still divide by it."""
+    """Parameters from a seed; eps of batch norms moved into the variance: Zennit's merged ones still divide by it."""
     with torch.random.fork_rng(devices=[]):
         model = make()
     for module in settle(model, 0).double().eval().modules():
@@ -149,7 +152,10 @@ def rows(model: str) -> Tensor:
 
 def zennit_relevance(model: nn.Module, x: Tensor, theirs, fold: bool) -> tuple[Tensor, Tensor]:
     """Output and relevance, seeded with the logit of class 1."""
-    seed = lambda out: out * torch.eye(out.shape[1], dtype=out.dtype)[1]  # noqa: E731
+
+    def seed(out: Tensor) -> Tensor:
+        return out * torch.eye(out.shape[1], dtype=out.dtype)[1]
+
     merge = [canonizers.SequentialMergeBatchNorm()] if fold else []
     with attribution.Gradient(model, composite=theirs(canonizers=merge), attr_output=seed) as attributor:
         out, relevance = attributor(x.clone())

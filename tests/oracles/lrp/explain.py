@@ -44,7 +44,7 @@ class NodeRelevance:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Relevance of every input `values` `(N, ...)`, the seed's sum `output` `(N,)`, and every node in execution order."""
+    """Relevance of every input `values` `(N, ...)`, the seed's sum `output` `(N,)`, every node in execution order."""
 
     values: tuple[Tensor, ...]
     output: Tensor
@@ -70,7 +70,7 @@ class Explanation:
 
     @property
     def balance(self) -> Tensor:
-        """`abs(Σ R_in + Σ R_bias + Σ R_stabiliser - f) / abs(f)` `(N,)`, with the rest of rules that do not conserve."""
+        """`abs(Σ R_in + Σ R_bias + Σ R_stabiliser - f) / abs(f)` `(N,)`, the rest included."""
         total = self.input_sum + self.total("to_bias") + self.total("to_stabiliser") + self.total("rest")
         return (total - self.output).abs() / self.output.abs().clamp(min=1e-12)
 

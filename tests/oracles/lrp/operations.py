@@ -149,7 +149,6 @@ def _activation(name, func, given, args, kwargs, is_data) -> Described | None:
 
 def _bounds(name, given, args, is_data) -> tuple[float, float] | None:
     """Bounds of `min(max(z, lo), hi)`; None if the operation is something else."""
-    number = lambda v, default: default if v is None else float(v)  # noqa: E731
     if name == "relu":
         return 0.0, math.inf
     if name == "relu6":
@@ -163,7 +162,7 @@ def _bounds(name, given, args, is_data) -> tuple[float, float] | None:
     if name in ("clamp", "clip", "clamp_min"):
         low, high = given["min"], given.get("max")
         if all(not isinstance(v, Tensor) or v.numel() == 1 for v in (low, high)):
-            return number(low, -math.inf), number(high, math.inf)
+            return -math.inf if low is None else float(low), math.inf if high is None else float(high)
     if name in ("maximum", "fmax", "max") and len(args) > 1:
         constants = [v for v in args[:2] if isinstance(v, Tensor) and not is_data(v)]
         if len(constants) == 1 and not constants[0].any():

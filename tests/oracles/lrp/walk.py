@@ -131,5 +131,9 @@ def _derivative(node: Node, r: Tensor) -> Tensor:
         if not flat.requires_grad:
             return torch.zeros(sum(v.numel() for v in leaves), dtype=r.dtype)
         found = torch.autograd.grad(flat, leaves, r.flatten(), allow_unused=True)
-    return torch.cat([torch.zeros(v.numel(), dtype=r.dtype) if g is None else g.flatten()
-                      for v, g in zip(leaves, found, strict=True)])  # fmt: skip
+    return torch.cat(
+        [
+            torch.zeros(v.numel(), dtype=r.dtype) if g is None else g.flatten()
+            for v, g in zip(leaves, found, strict=True)
+        ]
+    )
