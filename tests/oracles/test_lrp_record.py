@@ -158,6 +158,16 @@ def test_provenance_through_copies_and_writes():
     assert tape.output_cells[0].tolist() == [0, d, int(double.output_cells[0, 0]), 0, 0, 0]
 
 
+def test_written_padding_is_constant():
+    class Padded(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.constant_pad_nd(x, (1, -1), 1.0)
+
+    tape = record(Padded(), (torch.tensor([[5.0, 6.0]]),))
+    assert tape.output.tolist() == [[1.0, 5.0]]
+    assert tape.output_cells.tolist() == [[0, int(tape.input_cells[0][0, 0])]]
+
+
 def test_padding_modes_copy_elements():
     class Reflect(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -214,3 +224,41 @@ def test_one_row_at_a_time():
     for n, target in enumerate([0, 1, 0]):
         alone = explain(model, (x[n : n + 1],), lambda n: Zero() if n.affine else composite("epsilon")(n), target)
         assert torch.equal(together.values[0][n], alone.values[0][0])
+
+
+@pytest.mark.parametrize("rule", ["epsilon", "excitation_backprop"])
+def test_a_broadcast_factor_collects_its_copies(rule):
+    """One element times four constants: all the relevance comes back to it."""
+
+    class Spread(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x * torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=x.dtype)).sum(1, keepdim=True)
+
+    found = explain(Spread(), (torch.tensor([[0.5]]),), composite(rule), 0, seed=3.0)
+    factor = {"epsilon": 3.0, "excitation_backprop": 9.0}[
+        rule
+    ]  # norm splits 3 by .1 .2 .3 .4; the gradient weighs again
+    assert found.values[0].item() == pytest.approx(factor, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "slope", "shift"),
+    [
+        (lambda x: torch.rsub(x, 3.0, alpha=2.0), -2.0, 3.0),
+        (lambda x: torch.sub(x, 3.0, alpha=2.0), 1.0, -6.0),
+        (lambda x: x.div(4.0), 0.25, 0.0),
+        (lambda x: 5.0 * -x, -5.0, 0.0),
+    ],
+    ids=["rsub", "sub", "div", "neg"],
+)
+def test_arithmetic_with_constants(function, slope, shift):
+    class Arithmetic(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return function(x)
+
+    value, inner = 1.0, 0.0
+    for node in record(Arithmetic(), (torch.tensor([[2.0]]),)).nodes:
+        weights = node.affine.matrix[0].tolist()
+        constant = weights[1] * float(node.inputs[1]) if len(weights) == 2 else 0.0
+        value, inner = value * weights[0], inner * weights[0] + constant
+    assert (value, inner) == (slope, shift)

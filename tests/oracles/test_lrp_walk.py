@@ -375,6 +375,12 @@ def test_starting_inside():
     assert_close(channel.values[0], sum(e.values[0] for e in every), 1e-12)
 
 
+def test_starting_inside_means_the_last_call():
+    c, x = CONSTRUCTS["conv_in_sequence"], rows("conv_in_sequence", 1)
+    found = explain_construct(c, x, composite("epsilon"), start=("conv", (0, 4, 4)))
+    assert (found.node("conv", 1).arriving == found.output).all() and (found.node("conv", 0).relevance != 0).any()
+
+
 def test_several_targets():
     c, x = CONSTRUCTS["relu_module"], rows("relu_module", 3)
     each_row = explain_construct(c, x, composite("epsilon_plus"), target=[0, 3, 1])

@@ -62,6 +62,12 @@ def rule_0(node):
 def test_construct(name):
     construct, x = CONSTRUCTS[name], rows(name)
     tapes = record_construct(construct, x)
+    for node in tapes.tapes[0].nodes:
+        if node.linear is not None:
+            value = (node.affine.matrix @ node.affine.x + node.affine.bias).reshape(node.output.shape)
+            assert_close(value, node.output, 1e-12, f"the matrix of {node}")
+        if node.kind != "other":
+            assert_close(node.function(*node.inputs), node.output, 1e-12, f"the function of {node}")
     if name in REFUSED:
         with pytest.raises(Refused, match="no rule for"):
             tapes.explain(composite("epsilon"), construct.target)
