@@ -55,7 +55,9 @@ RULES = {
 def test_rule(name, norm):
     ours, make = RULES[name]
     model = settle(Net(norm), 3).double().eval()
-    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = torch.randn(
+        2, 3, 8, 8, generator=torch.Generator(torch.get_default_device()).manual_seed(1), dtype=torch.float64
+    )
     target = [1, 2]
     weighted = each(ours)
 

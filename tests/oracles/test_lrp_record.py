@@ -17,7 +17,9 @@ from tests.zoo.registry import settle
 
 
 def row(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        1, *shape, generator=torch.Generator(torch.get_default_device()).manual_seed(seed), dtype=torch.float64
+    )
 
 
 def zoo_tape(name: str, **options):

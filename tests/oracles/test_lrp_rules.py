@@ -105,7 +105,7 @@ ALL = {name: make("transformed") for name, make in BIAS.items()} | {"γ": rules.
 
 
 def random_layer(seed: int = 0, m: int = 5, d: int = 7) -> tuple[Affine, Tensor]:
-    g = torch.Generator().manual_seed(seed)
+    g = torch.Generator(torch.get_default_device()).manual_seed(seed)
     w, b, x, r = (torch.randn(*s, generator=g, dtype=torch.float64) for s in ((m, d), (m,), (d,), (m,)))
     return Affine(w, b, torch.ones_like(w), x, (d,)), r
 

@@ -18,7 +18,7 @@ RELU_NETS += ["mnasnet", "regnet_x", "u_net", "tied_linear", "recurrent_loop", "
 
 
 def rows(name: str, n: int = 2, seed: int = 0) -> tuple[Tensor, ...]:
-    g = torch.Generator().manual_seed(seed)
+    g = torch.Generator(torch.get_default_device()).manual_seed(seed)
     return tuple(torch.randn(n, *s, generator=g, dtype=torch.float64) for s in CONSTRUCTS[name].shapes)
 
 
@@ -114,7 +114,9 @@ def dense(seed: int, signed: bool = False) -> tuple[nn.Module, Tensor]:
         *(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 5, 2), nn.ReLU(), nn.Flatten()),
         *(nn.Linear(20, 7), nn.ReLU(), nn.Linear(7, 3)),
     )
-    x = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = torch.randn(
+        1, 2, 6, 6, generator=torch.Generator(torch.get_default_device()).manual_seed(seed), dtype=torch.float64
+    )
     return settle(model, seed), x if signed else x.abs()
 
 

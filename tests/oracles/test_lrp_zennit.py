@@ -147,7 +147,9 @@ def built(make) -> nn.Module:
 
 def rows(model: str) -> Tensor:
     size = 12 if model != "resnet_bn" else 16
-    return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(2), dtype=torch.float64).clamp(-3, 3)
+    return torch.randn(
+        3, 3, size, size, generator=torch.Generator(torch.get_default_device()).manual_seed(2), dtype=torch.float64
+    ).clamp(-3, 3)
 
 
 def zennit_relevance(model: nn.Module, x: Tensor, theirs, fold: bool) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ COMPOSITES = ("epsilon", "epsilon_plus_flat", "epsilon_alpha2_beta1", "excitatio
 
 
 def rows(name: str) -> tuple[Tensor, ...]:
-    g = torch.Generator().manual_seed(7)
+    g = torch.Generator(torch.get_default_device()).manual_seed(7)
     return tuple(torch.randn(1, *s, generator=g, dtype=torch.float64) for s in CONSTRUCTS[name].shapes)
 
 
@@ -96,7 +96,7 @@ RECIPES = st.builds(
 @given(RECIPES)
 def test_random_networks(recipe):
     model = settle(RandomNet(recipe, MODULES), recipe.seed)
-    g = torch.Generator().manual_seed(recipe.seed)
+    g = torch.Generator(torch.get_default_device()).manual_seed(recipe.seed)
     x = (torch.randn(1, 3, SIZE, SIZE, generator=g, dtype=torch.float64),)
     tapes = recording(model, x)
     check(tapes, x, 1)
