@@ -7,7 +7,15 @@ back with the rules of methods.md 3.2 (`rules`) as composites choose them (`comp
 """
 
 from tests.oracles.lrp.composites import COMPOSITES, Composite, composite, each
-from tests.oracles.lrp.explain import Explanation, NodeRelevance, explain, explain_construct
+from tests.oracles.lrp.explain import (
+    Explanation,
+    NodeRelevance,
+    Recording,
+    explain,
+    explain_construct,
+    record_construct,
+    recording,
+)
 from tests.oracles.lrp.node import Node
 from tests.oracles.lrp.record import Tape, record
 from tests.oracles.lrp.walk import Refused
@@ -18,6 +26,7 @@ __all__ = [
     "Explanation",
     "Node",
     "NodeRelevance",
+    "Recording",
     "Refused",
     "Tape",
     "composite",
@@ -25,4 +34,6 @@ __all__ = [
     "explain",
     "explain_construct",
     "record",
+    "record_construct",
+    "recording",
 ]

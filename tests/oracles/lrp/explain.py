@@ -12,7 +12,7 @@ from tests.oracles.lrp.composites import Composite
 from tests.oracles.lrp.record import Tape, record
 from tests.oracles.lrp.rules import Rule
 from tests.oracles.lrp.walk import walk
-from tests.zoo import FUNCTIONAL, Construct
+from tests.zoo import MODULES, Construct
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class NodeRelevance:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Relevance of every input `values` `(N, ...)`, the seed's sum `output` `(N,)`, and every node in execution order."""
+    """Relevance of every input `values` `(N, ...)`, the seed's sum `output` `(N,)`, every node in execution order."""
 
     values: tuple[Tensor, ...]
     output: Tensor
@@ -70,9 +70,59 @@ class Explanation:
 
     @property
     def balance(self) -> Tensor:
-        """`abs(Σ R_in + Σ R_bias + Σ R_stabiliser - f) / abs(f)` `(N,)`, with the rest of rules that do not conserve."""
+        """`abs(Σ R_in + Σ R_bias + Σ R_stabiliser - f) / abs(f)` `(N,)`, the rest included."""
         total = self.input_sum + self.total("to_bias") + self.total("to_stabiliser") + self.total("rest")
         return (total - self.output).abs() / self.output.abs().clamp(min=1e-12)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The tapes of all rows; one recording serves many explanations, which share the explicit matrices."""
+
+    tapes: tuple[Tape, ...]
+
+    def explain(
+        self,
+        composite: Composite,
+        target: Target = None,
+        *,
+        layer_rules: dict[str, Rule] | None = None,
+        fallback: str | None = None,
+        product: str | None = None,
+        seed: float | None = None,
+        start: tuple[str, tuple] | None = None,
+    ) -> Explanation:
+        """Relevance of the inputs for the output `target` of each row.
+
+        Args:
+            composite: node -> rule, or None for a node that has none; see `composites.composite`.
+            target: None, int, tuple, or one per row as a list or Tensor.
+            layer_rules: path -> rule, before the composite.
+            fallback: "gradient" walks nodes without a rule by their derivative, else they are refused.
+            product: "signal" or "half", for products of two activations.
+            seed: relevance at the target; None is the output itself.
+            start: (path, index without the batch) of a hidden value, channel or slice to start from instead of an
+                output; of the last node at that path, seeded with its values.
+        """
+        outputs, relevances, steps = [], [], []
+        for n, tape in enumerate(self.tapes):
+            cells, values = _start(tape, target[n : n + 1] if isinstance(target, (list, Tensor)) else target, start)
+            values = values if seed is None else torch.full_like(values, seed)
+            start_at = dict(zip(cells.tolist(), values.tolist(), strict=True))
+            relevance, taken = walk(tape, composite, start_at, layer_rules, fallback, product)
+            outputs.append(float(values.sum()))
+            relevances.append([relevance[c] for c in tape.input_cells])
+            steps.append(taken)
+        return Explanation(
+            tuple(torch.cat(v) for v in zip(*relevances, strict=True)),
+            torch.tensor(outputs, dtype=torch.float64),
+            tuple(_stack(same) for same in zip(*steps, strict=True)),
+        )
+
+
+def recording(model: nn.Module, inputs: tuple[Tensor, ...], fold: bool = True) -> Recording:
+    """Records each row of `inputs` (each `(N, ...)`) in float64; `fold` folds batch norms."""
+    return Recording(tuple(record(model, tuple(v[n : n + 1] for v in inputs), fold) for n in range(len(inputs[0]))))
 
 
 def explain(
@@ -81,46 +131,24 @@ def explain(
     composite: Composite,
     target: Target = None,
     *,
-    layer_rules: dict[str, Rule] | None = None,
-    fallback: str | None = None,
-    product: str | None = None,
     fold: bool = True,
-    seed: float | None = None,
-    start: tuple[str, tuple] | None = None,
+    **options,
 ) -> Explanation:
-    """Relevance of `inputs` (each `(N, ...)`) for the output `target` of each row, computed in float64.
-
-    Args:
-        composite: node -> rule, or None for a node that has none; see `composites.composite`.
-        target: None, int, tuple, or one per row as a list or Tensor.
-        layer_rules: path -> rule, before the composite.
-        fallback: "gradient" walks nodes without a rule by their derivative, else they are refused.
-        product: "signal" or "half", for products of two activations.
-        fold: fold batch norms.
-        seed: relevance at the target; None is the output itself.
-        start: (path, index without the batch) of a hidden value, channel or slice to start from instead of an output;
-            of the last node at that path, seeded with its values.
-    """
-    rows = inputs[0].shape[0]
-    done = []
-    for n in range(rows):
-        tape = record(model, tuple(v[n : n + 1] for v in inputs), fold)
-        row_target = target[n : n + 1] if isinstance(target, (list, Tensor)) else target
-        cells, values = _start(tape, row_target, start)
-        values = values if seed is None else torch.full_like(values, seed)
-        start_at = dict(zip(cells.tolist(), values.tolist(), strict=True))
-        done.append((tape, float(values.sum()), *walk(tape, composite, start_at, layer_rules, fallback, product)))
-    values = tuple(
-        torch.cat([relevance[tape.input_cells[i]] for tape, _, relevance, _ in done]) for i in range(len(inputs))
-    )
-    nodes = tuple(_stack([steps[i] for *_, steps in done]) for i in range(len(done[0][3])))
-    return Explanation(values, torch.tensor([output for _, output, *_ in done], dtype=torch.float64), nodes)
+    """`Recording.explain` of a model, in one call."""
+    return recording(model, inputs, fold).explain(composite, target, **options)
 
 
-def explain_construct(construct: Construct, inputs: tuple[Tensor, ...], composite: Composite, **options) -> Explanation:
-    """`explain` of a zoo model, its ReLUs spelled as functions whatever its own spelling is."""
+def record_construct(construct: Construct, inputs: tuple[Tensor, ...], fold: bool = True) -> Recording:
+    """A zoo model, its ReLUs spelled as modules whatever its own spelling is."""
+    return recording(construct.oracle(MODULES), inputs, fold)
+
+
+def explain_construct(
+    construct: Construct, inputs: tuple[Tensor, ...], composite: Composite, *, fold: bool = True, **options
+) -> Explanation:
+    """`Recording.explain` of a zoo model and its target, in one call."""
     target = options.pop("target", construct.target)
-    return explain(construct.oracle(FUNCTIONAL), inputs, composite, target, **options)
+    return record_construct(construct, inputs, fold).explain(composite, target, **options)
 
 
 def _start(tape: Tape, target: Target, start: tuple[str, tuple] | None) -> tuple[Tensor, Tensor]:

@@ -97,7 +97,7 @@ def _winners(node: Node) -> tuple[Tensor, Tensor]:
     values = torch.where(members, x.flatten(), torch.full((), -math.inf, dtype=x.dtype))
     top = values == values.amax(1, keepdim=True)
     if node.even:
-        return top / top.sum(1, keepdim=True), members
+        return top.to(x.dtype) / top.sum(1, keepdim=True), members
     first = torch.zeros_like(values)
     first[torch.arange(len(values)), top.int().argmax(1)] = 1.0
     return first, members

@@ -133,6 +133,8 @@ def _scale(name, func, given, args, kwargs, is_data) -> Described | None:
 def _product(name, func, given, args, kwargs, is_data) -> Described | None:
     if name not in ("mul", "multiply") or not (is_data(given["self"]) and is_data(given["other"])):
         return None
+    if not (given["self"].is_floating_point() and given["other"].is_floating_point()):
+        return None
     return Described("product", (given["self"], given["other"]), lambda u, v: u * v, {})
 
 
@@ -147,7 +149,6 @@ def _activation(name, func, given, args, kwargs, is_data) -> Described | None:
 
 def _bounds(name, given, args, is_data) -> tuple[float, float] | None:
     """Bounds of `min(max(z, lo), hi)`; None if the operation is something else."""
-    number = lambda v, default: default if v is None else float(v)  # noqa: E731
     if name == "relu":
         return 0.0, math.inf
     if name == "relu6":
@@ -161,7 +162,7 @@ def _bounds(name, given, args, is_data) -> tuple[float, float] | None:
     if name in ("clamp", "clip", "clamp_min"):
         low, high = given["min"], given.get("max")
         if all(not isinstance(v, Tensor) or v.numel() == 1 for v in (low, high)):
-            return number(low, -math.inf), number(high, math.inf)
+            return -math.inf if low is None else float(low), math.inf if high is None else float(high)
     if name in ("maximum", "fmax", "max") and len(args) > 1:
         constants = [v for v in args[:2] if isinstance(v, Tensor) and not is_data(v)]
         if len(constants) == 1 and not constants[0].any():
@@ -171,7 +172,10 @@ def _bounds(name, given, args, is_data) -> tuple[float, float] | None:
 
 def _single(name, func, given, args, kwargs, is_data) -> Described | None:
     """Averages, upsampling and maxima: one activation and numbers."""
-    upsample, pooled = name.startswith("upsample_"), name in MAXIMA or (name == "max" and "dim" in given)
+    upsample, pooled = (
+        name.startswith(("upsample_", "_upsample_")),
+        name in MAXIMA or (name == "max" and "dim" in given),
+    )
     if not (upsample or pooled or name in AVERAGES):
         return None
 
@@ -189,7 +193,7 @@ def _other(func, args, kwargs, is_data) -> Described:
     places = [i for i, v in enumerate(flat) if is_data(v) and v.is_floating_point()]
 
     def run(*values: Tensor):
-        filled = list(flat)
+        filled = [v.clone() if isinstance(v, Tensor) else v for v in flat]
         for i, v in zip(places, values, strict=True):
             filled[i] = v
         again, named_again = torch.utils._pytree.tree_unflatten(filled, spec)

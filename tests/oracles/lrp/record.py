@@ -84,7 +84,8 @@ class _Recorder(TorchDispatchMode):
         kwargs, p = kwargs or {}, self.provenance
         tensors = [v for v in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
         name = func.overloadpacket.__name__
-        if not any(p.is_data(v) for v in tensors):
+        shapes_only = name.endswith("_like") or name.startswith("new_")
+        if shapes_only or not any(p.is_data(v) for v in tensors):
             result = func(*args, **kwargs)
             if func._schema.is_mutable and p.known(args[0]):
                 p.shadow(args[0]).zero_()
@@ -119,8 +120,9 @@ class _Recorder(TorchDispatchMode):
             Tensor, lambda v: before.get(id(v), v), (tuple(args), dict(kwargs))
         )
         found = describe(name, func, old_args, old_kwargs, is_data)
-        cells = [ids[kept[id(v)]].long() if id(v) in kept else torch.zeros_like(v, dtype=torch.int64)
-                 for v in found.inputs]  # fmt: skip
+        cells = [
+            ids[kept[id(v)]].long() if id(v) in kept else torch.zeros_like(v, dtype=torch.int64) for v in found.inputs
+        ]
         outputs = [v for v in torch.utils._pytree.tree_leaves(result) if isinstance(v, Tensor)]
         if found.kind != "other" or len(outputs) == 1:
             ids_out = self.provenance.create(outputs[0])
@@ -129,8 +131,19 @@ class _Recorder(TorchDispatchMode):
             parts = [self.provenance.create(v).flatten() for v in outputs]
             ids_out, value = torch.cat(parts), torch.cat([v.flatten().double() for v in outputs])
         path = self._paths.stack[-1]
-        self.nodes.append(Node(name, found.kind, path, tuple(found.inputs), tuple(cells), value, ids_out,
-                               found.function, **found.fields))  # fmt: skip
+        self.nodes.append(
+            Node(
+                name,
+                found.kind,
+                path,
+                tuple(found.inputs),
+                tuple(cells),
+                value,
+                ids_out,
+                found.function,
+                **found.fields,
+            )
+        )
 
 
 def _on_ids(name: str, func, args, kwargs, ids: dict[int, Tensor]) -> Tensor:

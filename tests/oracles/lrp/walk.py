@@ -87,7 +87,7 @@ def _share(node: Node, rule: Rule, r: Tensor, tape: Tape) -> Share:
         return rule.share(node.affine, r.flatten())
     if isinstance(rule, Gradient) and node.kind == "activation":
         return _by_signal(r, Gate("gradient").gated(node.inputs[0], r, node.high).flatten())
-    if isinstance(rule, Gradient):
+    if isinstance(rule, Gradient) and node.inputs:
         return _by_signal(r, _derivative(node, r))
     raise Refused(f"{type(rule).__name__} needs an affine node, not {node}")
 
@@ -131,5 +131,9 @@ def _derivative(node: Node, r: Tensor) -> Tensor:
         if not flat.requires_grad:
             return torch.zeros(sum(v.numel() for v in leaves), dtype=r.dtype)
         found = torch.autograd.grad(flat, leaves, r.flatten(), allow_unused=True)
-    return torch.cat([torch.zeros(v.numel(), dtype=r.dtype) if g is None else g.flatten()
-                      for v, g in zip(leaves, found, strict=True)])  # fmt: skip
+    return torch.cat(
+        [
+            torch.zeros(v.numel(), dtype=r.dtype) if g is None else g.flatten()
+            for v, g in zip(leaves, found, strict=True)
+        ]
+    )
