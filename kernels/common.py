@@ -13,8 +13,6 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime.jit import JITFunction
 
-# Two 16-byte accesses for each of a program's 128 threads.
-_BLOCK_BYTES = 4096
 _INT32_MAX = 2**31 - 1
 
 
@@ -26,6 +24,8 @@ def widen(value):
 
 # Whether TRITON_INTERPRET was set when the kernels were defined.
 INTERPRETED = tl.constexpr(not isinstance(widen, JITFunction))
+# Rows of a tile: two for each of a program's 128 threads. The interpreter's time goes by programs, not by elements.
+ROWS = 1024 if INTERPRETED else 256
 
 
 @triton.jit
@@ -93,14 +93,14 @@ def store_fields(ptr, fields, left, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
     tl.store(ptr.to(tl.pointer_type(tl.uint32)) + at, words, mask=at * PER_WORD < left)
 
 
-def block_size(dtype: torch.dtype) -> int:
-    """Elements of one program."""
-    return _BLOCK_BYTES // dtype.itemsize
-
-
 def vector_size(dtype: torch.dtype) -> int:
     """Elements of one 16-byte access."""
     return 16 // dtype.itemsize
+
+
+def block_size(dtype: torch.dtype) -> int:
+    """Elements of one program."""
+    return ROWS * vector_size(dtype)
 
 
 def index_type(largest: int, block: int) -> tl.dtype:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from math import prod
 
 import torch
@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from reluxfast.kernels.common import (
+    ROWS,
     block_size,
     index_type,
     launch,
@@ -35,7 +36,7 @@ _UNROLL_WINDOWS = tl.constexpr(4)
 
 @dataclass(frozen=True)
 class Pool:
-    """A pool's geometry over depth, height and width; `channels` is 1 in contiguous order."""
+    """A pool over depth, height and width, of tensors of one dtype; `channels` is 1 in contiguous order."""
 
     size: tuple[int, ...]
     out: tuple[int, ...]
@@ -44,6 +45,7 @@ class Pool:
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     channels: int
+    dtype: torch.dtype
 
     @staticmethod
     def over(
@@ -54,8 +56,9 @@ class Pool:
         padding: Sequence[int],
         dilation: Sequence[int],
         channels: int,
+        dtype: torch.dtype,
     ) -> Pool:
-        """The geometry from one, two or three values of each."""
+        """The pool from one, two or three values of each of its sizes."""
         missing = 3 - len(size)
         ones, zeros = (1,) * missing, (0,) * missing
         return Pool(
@@ -66,25 +69,51 @@ class Pool:
             (*zeros, *padding),
             (*ones, *dilation),
             channels,
+            dtype,
         )
 
-    @property
+    @cached_property
     def inside(self) -> bool:
         """Whether no window reaches into the padding or beyond the end."""
         windows = zip(self.size, self.out, self.kernel, self.stride, self.padding, self.dilation, strict=True)
         return all(p == 0 and (o - 1) * s + (k - 1) * d < n for n, o, k, s, p, d in windows)
 
-    @property
+    @cached_property
     def near(self) -> tuple[int, ...]:
         """Windows along each dimension that may hold one input position."""
         windows = zip(self.kernel, self.stride, self.dilation, strict=True)
         return tuple(((k - 1) * d + s) // s for k, s, d in windows)
 
-    @property
-    def width(self) -> int:
-        """Bits of a winner."""
+    @cached_property
+    def constants(self) -> dict:
+        """What both kernels are specialised for."""
+        block, vector = block_size(self.dtype), vector_size(self.dtype)
         taps = prod(self.kernel)
-        return 2 if taps <= 4 else 4 if taps <= 16 else 8
+        width = 2 if taps <= 4 else 4 if taps <= 16 else 8
+        if self.channels % vector:
+            # Every value has an index of its own: four of them to a thread.
+            block, vector = 2 * ROWS, 1
+        elif vector * width > 32:
+            # A row's winners fill more than a word: more registers a value, so fewer values.
+            block //= 2
+        return {
+            "KERNEL": self.kernel,
+            "STRIDE": self.stride,
+            "PADDING": self.padding,
+            "DILATION": self.dilation,
+            # A window deeper than one may reach into the padding of a single layer.
+            "DEEP": self.size[0] > 1 or self.kernel[0] > 1,
+            "WIDTH": width,
+            "INDEX": index_type(max(prod(self.size), prod(self.out)) * self.channels, block),
+            "BLOCK": block,
+            "VEC": vector,
+        }
+
+    @cached_property
+    def groups(self) -> tuple[int, int, int]:
+        """Groups of an image's input, of its output, and of one position."""
+        channels = self.channels // self.constants["VEC"]
+        return prod(self.size) * channels, prod(self.out) * channels, channels
 
 
 @triton.jit
@@ -120,19 +149,24 @@ def _take(
     height,
     width,
     channels,
-    POOL: tl.constexpr,
+    KERNEL: tl.constexpr,
+    DILATION: tl.constexpr,
+    DEEP: tl.constexpr,
     INSIDE: tl.constexpr,
     VEC: tl.constexpr,
 ):
     """(best, won) with one more tap of the windows that begin at (d, h, w): the first maximum, or the last NaN."""
-    KH: tl.constexpr = POOL[1]
-    KW: tl.constexpr = POOL[2]
-    d += tap // (KH * KW) * POOL[9]
-    h += tap // KW % KH * POOL[10]
-    w += tap % KW * POOL[11]
+    h += tap // KERNEL[2] % KERNEL[1] * DILATION[1]
+    w += tap % KERNEL[2] * DILATION[2]
     if not INSIDE:
-        live = live & (d >= 0) & (d < depth) & (h >= 0) & (h < height) & (w >= 0) & (w < width)
-    group = origin + ((d.to(tl.int64) * height + h) * width + w) * channels
+        live = live & (h >= 0) & (h < height) & (w >= 0) & (w < width)
+    line = h.to(tl.int64)
+    if DEEP:
+        d += tap // (KERNEL[1] * KERNEL[2]) * DILATION[0]
+        if not INSIDE:
+            live = live & (d >= 0) & (d < depth)
+        line += d.to(tl.int64) * height
+    group = origin + (line * width + w) * channels
     value = widen(tl.load(x_ptr + (group * VEC + lane), mask=live))
     taken = live & ((value > best) | (value != value))
     return tl.where(taken, value, best), tl.where(taken, tap, won)
@@ -153,8 +187,11 @@ def _max_pool_pack_kernel(
     width,
     out_height,
     out_width,
-    # (kernel, stride, padding, dilation), three of each.
-    POOL: tl.constexpr,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PADDING: tl.constexpr,
+    DILATION: tl.constexpr,
+    DEEP: tl.constexpr,
     RELU: tl.constexpr,
     PACK: tl.constexpr,
     INSIDE: tl.constexpr,
@@ -164,41 +201,54 @@ def _max_pool_pack_kernel(
     VEC: tl.constexpr,
 ):
     """y: (count,) values; winner: fields of WIDTH bits; mask: bits 1[y > 0]; in_image, out_image: groups an image."""
-    KH: tl.constexpr = POOL[1]
-    KW: tl.constexpr = POOL[2]
-    TAPS: tl.constexpr = POOL[0] * KH * KW
+    TAPS: tl.constexpr = KERNEL[0] * KERNEL[1] * KERNEL[2]
     ACC: tl.constexpr = tl.float64 if y_ptr.dtype.element_ty == tl.float64 else tl.float32
     start = tl.program_id(0).to(tl.int64) * (BLOCK // VEC)
     left = count - start * VEC
     first = tl.arange(0, BLOCK // VEC)[:, None]
     lane = tl.arange(0, VEC)[None, :]
     image, d, h, w, channel = _locate(start, first, out_image, channels, out_height, out_width, INDEX)
-    d = d * POOL[3] - POOL[6]
-    h = h * POOL[4] - POOL[7]
-    w = w * POOL[5] - POOL[8]
+    d = d * STRIDE[0] - PADDING[0]
+    h = h * STRIDE[1] - PADDING[1]
+    w = w * STRIDE[2] - PADDING[2]
     origin = image * in_image + channel
     live = first * VEC < left
     won = tl.zeros((BLOCK // VEC, VEC), tl.int32)
     if not INSIDE:
-        tap = (_skipped(d, POOL[9]) * KH + _skipped(h, POOL[10])) * KW + _skipped(w, POOL[11])
-        won += tap.to(tl.int32)
+        tap = _skipped(d, DILATION[0]) * KERNEL[1] + _skipped(h, DILATION[1])
+        won += (tap * KERNEL[2] + _skipped(w, DILATION[2])).to(tl.int32)
     # Pooling relu(x) is pooling x from 0 instead of -inf: the first tap wins unless one is larger.
     best = tl.full((BLOCK // VEC, VEC), 0.0 if RELU else float("-inf"), ACC)
+    # fmt: off
     if TAPS <= _UNROLL_TAPS:
         for tap in tl.static_range(TAPS):
-            best, won = _take(
-                x_ptr, best, won, tap, origin, lane, live, d, h, w, depth, height, width, channels, POOL, INSIDE, VEC
-            )
+            best, won = _take(x_ptr, best, won, tap, origin, lane, live, d, h, w, depth, height, width, channels,
+                              KERNEL, DILATION, DEEP, INSIDE, VEC)
     else:
         for tap in range(TAPS):
-            best, won = _take(
-                x_ptr, best, won, tap, origin, lane, live, d, h, w, depth, height, width, channels, POOL, INSIDE, VEC
-            )
+            best, won = _take(x_ptr, best, won, tap, origin, lane, live, d, h, w, depth, height, width, channels,
+                              KERNEL, DILATION, DEEP, INSIDE, VEC)
+    # fmt: on
     tl.store(y_ptr + (start + first) * VEC + lane, narrow(best, y_ptr.dtype.element_ty), mask=live)
     if PACK:
         store_fields(winner_ptr + start * VEC * WIDTH // 8, tl.where(live, won, 0), left, WIDTH, BLOCK)
         if RELU:
             store_fields(mask_ptr + start * VEC // 8, live & (best > 0), left, 1, BLOCK)
+
+
+@triton.jit
+def _window(at, back, out, KERNEL: tl.constexpr, STRIDE: tl.constexpr, DILATION: tl.constexpr):
+    """Along one dimension, `back` before the last window that may hold the padded position `at`.
+
+    Returns the window, the position's tap in it, and whether there are such a window and tap.
+    """
+    window = at // STRIDE - back
+    rest = at - window * STRIDE
+    tap = rest // DILATION
+    found = (window >= 0) & (window < out) & (tap < KERNEL)
+    if DILATION > 1:
+        found = found & (rest == tap * DILATION)
+    return window, tap, found
 
 
 @triton.jit
@@ -219,32 +269,31 @@ def _give(
     out_height,
     out_width,
     channels,
-    POOL: tl.constexpr,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    DILATION: tl.constexpr,
     NEAR: tl.constexpr,
+    DEEP: tl.constexpr,
     MODE: tl.constexpr,
     WIDTH: tl.constexpr,
     VEC: tl.constexpr,
 ):
-    """`total` and the g of one more window of those that may hold the padded input position (d, h, w).
+    """`total` and the g of one more window that may hold the padded position (d, h, w), in the order of their taps.
 
-    They are counted from the last one backwards, along each dimension: this is their taps' order. `before` groups of g
-    belong to the repeats before this one.
+    `before` groups of g belong to the repeats before this one.
     """
-    SD: tl.constexpr = POOL[3]
-    SH: tl.constexpr = POOL[4]
-    SW: tl.constexpr = POOL[5]
-    od = d // SD - near // (NEAR[1] * NEAR[2])
-    oh = h // SH - near // NEAR[2] % NEAR[1]
-    ow = w // SW - near % NEAR[2]
-    live = live & (od >= 0) & (od < out_depth) & (oh >= 0) & (oh < out_height) & (ow >= 0) & (ow < out_width)
-    # How far from the window's beginning: it must be a whole number of taps, and of those it has.
-    d -= od * SD
-    h -= oh * SH
-    w -= ow * SW
-    live = live & (d % POOL[9] == 0) & (h % POOL[10] == 0) & (w % POOL[11] == 0)
-    live = live & (d < POOL[0] * POOL[9]) & (h < POOL[1] * POOL[10]) & (w < POOL[2] * POOL[11])
-    tap = (d // POOL[9] * POOL[1] + h // POOL[10]) * POOL[2] + w // POOL[11]
-    group = origin + ((od.to(tl.int64) * out_height + oh) * out_width + ow) * channels
+    oh, tap, found = _window(h, near // NEAR[2] % NEAR[1], out_height, KERNEL[1], STRIDE[1], DILATION[1])
+    live = live & found
+    ow, tap_w, found = _window(w, near % NEAR[2], out_width, KERNEL[2], STRIDE[2], DILATION[2])
+    live = live & found
+    line = oh.to(tl.int64)
+    if DEEP:
+        od, tap_d, found = _window(d, near // (NEAR[1] * NEAR[2]), out_depth, KERNEL[0], STRIDE[0], DILATION[0])
+        live = live & found
+        tap += tap_d * KERNEL[1]
+        line += od.to(tl.int64) * out_height
+    tap = tap * KERNEL[2] + tap_w
+    group = origin + (line * out_width + ow) * channels
     value = widen(tl.load(g_ptr + ((before + group) * VEC + lane), mask=live))
     element = group * VEC
     if VEC * WIDTH > 32:
@@ -275,8 +324,12 @@ def _max_pool_scatter_kernel(
     out_depth,
     out_height,
     out_width,
-    # (kernel, stride, padding, dilation), three of each; windows along each dimension that may hold one position.
-    POOL: tl.constexpr,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PADDING: tl.constexpr,
+    DILATION: tl.constexpr,
+    DEEP: tl.constexpr,
+    # Windows along each dimension that may hold one position.
     NEAR: tl.constexpr,
     MODE: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -296,62 +349,25 @@ def _max_pool_scatter_kernel(
     first = tl.arange(0, BLOCK // VEC)[:, None]
     lane = tl.arange(0, VEC)[None, :]
     image, d, h, w, channel = _locate(start, first, in_image, channels, height, width, INDEX)
-    d += POOL[6]
-    h += POOL[7]
-    w += POOL[8]
+    d += PADDING[0]
+    h += PADDING[1]
+    w += PADDING[2]
+    before = repeat * period
     origin = image * out_image + channel
     live = start + first < count
     total = tl.zeros((BLOCK // VEC, VEC), ACC)
+    # fmt: off
     if WINDOWS <= _UNROLL_WINDOWS:
         for near in tl.static_range(WINDOWS):
-            total = _give(
-                g_ptr,
-                winner_ptr,
-                mask_ptr,
-                total,
-                near,
-                repeat * period,
-                origin,
-                lane,
-                live,
-                d,
-                h,
-                w,
-                out_depth,
-                out_height,
-                out_width,
-                channels,
-                POOL,
-                NEAR,
-                MODE,
-                WIDTH,
-                VEC,
-            )
+            total = _give(g_ptr, winner_ptr, mask_ptr, total, near, before, origin, lane, live, d, h, w,
+                          out_depth, out_height, out_width, channels,
+                          KERNEL, STRIDE, DILATION, NEAR, DEEP, MODE, WIDTH, VEC)
     else:
         for near in range(WINDOWS):
-            total = _give(
-                g_ptr,
-                winner_ptr,
-                mask_ptr,
-                total,
-                near,
-                repeat * period,
-                origin,
-                lane,
-                live,
-                d,
-                h,
-                w,
-                out_depth,
-                out_height,
-                out_width,
-                channels,
-                POOL,
-                NEAR,
-                MODE,
-                WIDTH,
-                VEC,
-            )
+            total = _give(g_ptr, winner_ptr, mask_ptr, total, near, before, origin, lane, live, d, h, w,
+                          out_depth, out_height, out_width, channels,
+                          KERNEL, STRIDE, DILATION, NEAR, DEEP, MODE, WIDTH, VEC)
+    # fmt: on
     if MODE & 2:
         total = tl.where(total > 0, total, tl.zeros_like(total))
     tl.store(
@@ -359,34 +375,16 @@ def _max_pool_scatter_kernel(
     )
 
 
-@lru_cache(maxsize=1024)
-def _constants(pool: Pool, dtype: torch.dtype) -> dict:
-    """What both kernels are specialised for."""
-    block, vector = block_size(dtype), vector_size(dtype)
-    if pool.channels % vector:
-        # Every value has an index of its own: four of them to a thread.
-        block, vector = 512, 1
-    largest = max(prod(pool.size), prod(pool.out)) * pool.channels
-    return {
-        "POOL": (*pool.kernel, *pool.stride, *pool.padding, *pool.dilation),
-        "WIDTH": pool.width,
-        "INDEX": index_type(largest, block),
-        "BLOCK": block,
-        "VEC": vector,
-    }
-
-
 def max_pool_pack(x: Tensor, y: Tensor, winner: Tensor | None, mask: Tensor | None, pool: Pool, relu: bool) -> None:
     """Launches the kernel.
 
     Args:
         x, y: elements in memory order; y has at least one.
-        winner: uint8, fields of pool.width bits, one for each element of y; None to keep neither winners nor bits.
+        winner: uint8, winners of y's elements; None to keep neither winners nor bits.
         mask: uint8, bits 1[y > 0], given with `winner` if `relu`.
     """
-    constants = _constants(pool, x.dtype)
+    constants = pool.constants
     count = y.numel()
-    channels = pool.channels // constants["VEC"]
     launch(
         _max_pool_pack_kernel,
         triton.cdiv(count, constants["BLOCK"]),
@@ -396,9 +394,7 @@ def max_pool_pack(x: Tensor, y: Tensor, winner: Tensor | None, mask: Tensor | No
         y if winner is None else winner,
         y if mask is None else mask,
         count,
-        prod(pool.size) * channels,
-        prod(pool.out) * channels,
-        channels,
+        *pool.groups,
         *pool.size,
         *pool.out[1:],
         RELU=relu,
@@ -415,16 +411,15 @@ def max_pool_scatter(
 
     Args:
         g: (repeats * period,) elements in memory order.
-        winner: uint8, fields of pool.width bits of `period` elements, 4-byte aligned.
+        winner: uint8, winners of `period` elements, 4-byte aligned.
         mask: uint8, their bits, 4-byte aligned; needed where mode & 1.
         out: the elements of the pool's input, repeated as g; at least one.
     """
-    constants = _constants(pool, g.dtype)
+    constants = pool.constants
     repeats = g.numel() // period
     vector = constants["VEC"]
     count = out.numel() // repeats
     blocks = triton.cdiv(count, constants["BLOCK"])
-    channels = pool.channels // vector
     launch(
         _max_pool_scatter_kernel,
         repeats * blocks,
@@ -436,9 +431,7 @@ def max_pool_scatter(
         count // vector,
         period // vector,
         blocks,
-        prod(pool.size) * channels,
-        prod(pool.out) * channels,
-        channels,
+        *pool.groups,
         *pool.size[1:],
         *pool.out,
         NEAR=pool.near,

@@ -13,7 +13,7 @@ from reluxfast.ops.backend import available_backends
 from tests.oracles.inputs import inputs
 from tests.zoo import CONSTRUCTS, Construct
 
-BACKENDS = [name for name, reason in available_backends().items() if reason is None]
+BACKENDS = [name for name, reason in available_backends("cpu").items() if reason is None]
 
 
 @dataclass(frozen=True)
