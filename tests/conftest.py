@@ -20,9 +20,14 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `backend` runs once for each backend that is there and takes CPU tensors."""
-    if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", [name for name, reason in available_backends("cpu").items() if reason is None])
+    """A test that takes `backend` runs once for each backend that takes CPU tensors."""
+    if "backend" not in metafunc.fixturenames:
+        return
+    names = [name for name, reason in available_backends("cpu").items() if reason is None]
+    if metafunc.module.__name__.split(".")[1] != "ops" and "triton" in names:
+        # Its interpreter is slow: whole networks are walked in tests/triton alone.
+        names.remove("triton")
+    metafunc.parametrize("backend", names)
 
 
 @pytest.fixture(autouse=True)
