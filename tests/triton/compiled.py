@@ -1,6 +1,7 @@
-"""Compiles what the bindings launch, for an sm_90 GPU that need not be there; run as a program without the interpreter.
+"""Compiles what the bindings launch, for an sm_90 GPU that need not be there; a program, run without the interpreter.
 
-Prints one JSON object per kernel: its case, registers, stack, shared memory, and the PTX's memory accesses.
+Triton's own launcher specialises and compiles, as it would there; only the launch is left out. Prints one JSON object
+per kernel: its case, registers, stack, shared memory, and the PTX's memory accesses.
 """
 
 from __future__ import annotations
@@ -16,49 +17,41 @@ from pathlib import Path
 
 import torch
 import triton
-from torch import Tensor
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
+from reluxfast import ops
 from reluxfast.kernels import gate as gate_kernel
 from reluxfast.kernels import max_pool as max_pool_kernels
 from reluxfast.kernels import relu_pack as relu_pack_kernel
 from reluxfast.ops import triton_binding as binding
 
-NAMES = {
-    torch.float32: "fp32",
-    torch.float64: "fp64",
-    torch.float16: "fp16",
-    torch.bfloat16: "bf16",
-    torch.uint8: "u8",
-}
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-_launched: list[tuple] = []
 
 
-def _record(kernel, programs, on, *arguments, **constants) -> None:
-    _launched.append((kernel, arguments, constants))
+class _AbsentGpu:
+    """What Triton's launcher asks of a driver before it compiles."""
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
 
 
-def _source(kernel, arguments: tuple, constants: dict) -> ASTSource:
-    """Types, constants and alignments as a launch with these arguments finds them."""
-    signature, fixed, attributes = {}, {}, {}
-    values = dict(zip(kernel.arg_names, arguments, strict=False)) | constants
-    for index, parameter in enumerate(kernel.params):
-        value = values[parameter.name]
-        if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
-            signature[parameter.name], fixed[(index,)] = "constexpr", value
-            continue
-        if isinstance(value, Tensor):
-            signature[parameter.name], number = "*" + NAMES[value.dtype], value.data_ptr()
-        elif isinstance(value, int):
-            signature[parameter.name], number = "i32" if abs(value) < 2**31 else "i64", value
-        else:
-            assert isinstance(value, float) and parameter.annotation_type == "fp64", (parameter.name, value)
-            signature[parameter.name], number = "fp64", 1
-        if number % 16 == 0:
-            attributes[(index,)] = [["tt.divisibility", 16]]
-    return ASTSource(fn=kernel, signature=signature, constexprs=fixed, attrs=attributes)
+class _Compiling:
+    """Stands for a kernel: compiles what is launched instead of running it."""
+
+    def __init__(self, kernel):
+        self.kernel, self.built = kernel, None
+
+    def __getitem__(self, grid):
+        def compile_only(*arguments, **constants):
+            self.built = self.kernel.warmup(*arguments, grid=grid, **constants)
+
+        return compile_only
 
 
 def _resources(cubin: bytes) -> tuple[int, int]:
@@ -71,15 +64,15 @@ def _resources(cubin: bytes) -> tuple[int, int]:
     return int(registers), int(stack)
 
 
-def compiled(kernel, arguments: tuple, constants: dict) -> dict:
-    """What the compiler made of one launch."""
-    built = triton.compile(_source(kernel, arguments, constants), target=GPUTarget("cuda", 90, 32))
+def described(kernel: _Compiling) -> dict:
+    """What the compiler made of the kernel's last launch."""
+    built = kernel.built
     registers, stack = _resources(built.asm["cubin"])
     accesses = collections.Counter(
         re.findall(r"\b((?:ld|st)\.global[\w.:]*|atom\.[\w.]+|red\.[\w.]+)", built.asm["ptx"])
     )
     return {
-        "kernel": kernel.__name__.strip("_"),
+        "kernel": kernel.kernel.__name__.strip("_"),
         "registers": registers,
         "stack": stack,
         "shared": built.metadata.shared,
@@ -100,8 +93,7 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     cube = ([2, 2, 2], [2, 2, 2], [0, 0, 0], [1, 1, 1])
 
     def scatter(pool, layout=last, mode=3):
-        y, winner, bits = binding.max_pool_pack(layout, *pool, False, True, True)
-        _launched.clear()
+        y, winner, bits = ops.max_pool_pack(layout, *pool, relu=True)
         return binding.max_pool_scatter(y, winner, bits, layout.shape[2:], *pool, mode, y.numel())
 
     return {
@@ -127,13 +119,21 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     }
 
 
-if __name__ == "__main__":
+def main(dtypes: list[str]) -> None:
+    triton.runtime.driver.set_active(_AbsentGpu())
+    kernels = []
     for module in (gate_kernel, relu_pack_kernel, max_pool_kernels):
-        module.launch = _record
-    for dtype in map(lambda name: getattr(torch, name), sys.argv[1:]):
-        for name, call in cases(dtype).items():
-            _launched.clear()
+        for name in [n for n in vars(module) if n.endswith("_kernel")]:
+            kernels.append(_Compiling(getattr(module, name)))
+            setattr(module, name, kernels[-1])
+    for dtype in dtypes:
+        for name, call in cases(getattr(torch, dtype)).items():
             call()
-            (launched,) = _launched
-            found = {"case": name, "dtype": str(dtype).removeprefix("torch."), "triton": triton.__version__}
-            print(json.dumps(found | compiled(*launched)), flush=True)
+            (kernel,) = [k for k in kernels if k.built is not None]
+            row = {"case": name, "dtype": dtype, "triton": triton.__version__} | described(kernel)
+            print(json.dumps(row), flush=True)
+            kernel.built = None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

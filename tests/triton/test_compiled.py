@@ -43,6 +43,8 @@ def test_every_kernel_compiles_well():
     )
     done = python(program, TRITON_CACHE_DIR=str(FOLDER / "cache"))
     assert done.returncode == 0, done.stderr
+    # Triton has its own warnings for whoever does not say how to round.
+    assert "TRITON" not in done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     with (FOLDER / "kernels.csv").open("w", newline="") as file:
         columns = ("triton", "kernel", "case", "dtype", "registers", "stack", "shared")
