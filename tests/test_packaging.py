@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -154,3 +155,21 @@ def test_build_isolation_cannot_pull_torch():
     requires = re.search(r"^requires = \[(.*)\]$", text, re.MULTILINE).group(1)
     assert re.findall(r'"([a-z]+)', requires) == ["setuptools", "wheel"]
     assert (ROOT / "constraints.txt").read_text().split() == ["torch==2.13.0"]
+
+
+def test_a_checkout_that_is_not_installed_finds_its_kernels(tmp_path):
+    """Only the folders, as where nothing is installed; a folder that is no checkout is not taken for one."""
+    for name in ("reluxfast", "kernels"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    code = "import reluxfast.checkout, importlib.util as u; print(u.find_spec('reluxfast.kernels'))"
+    code = code.replace("import reluxfast.checkout", "import reluxfast.checkout as c; c.serve_kernels()")
+    # -S: without site, the editable installation's own finder is not there.
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {_paths(tmp_path)}; {code}"]
+    without = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path.parent).stdout
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path.parent).stdout
+    assert without.strip() == "None" and str(tmp_path / "kernels" / "__init__.py") in found
+
+
+def _paths(checkout: Path) -> list[str]:
+    return [str(checkout), str(Path(torch.__file__).parent.parent)]

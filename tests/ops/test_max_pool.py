@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import product
 
 import numpy as np
 import pytest
@@ -54,6 +53,11 @@ def _reverse(name, classes, mode):
     return values, won, bits, statement.max_pool_scatter(values, won, bits, shape[2:], pool, mode)
 
 
+def _few(backend, cases):
+    """Every case, or every other one for Triton, whose interpreter takes its time over every instruction."""
+    return list(cases)[:: 2 if backend == "triton" else 1]
+
+
 def _arguments(pool):
     return [list(part) for part in pool[:4]]
 
@@ -63,18 +67,17 @@ def _arguments(pool):
 @pytest.mark.parametrize("name", CASES)
 def test_forward(backend, name, layout, dtype):
     _, pool, width = CASES[name]
-    for special in (False, True):
-        for relu in (False, True):
-            values, expected, won = _forward(name, special, relu)
-            x = tensor(values, dtype, layout)
-            with ops.backend(backend):
-                y, winner, mask = ops.max_pool_pack(x, *_arguments(pool), pool[4], relu)
-            statement.assert_equal(y, expected, x)
-            statement.assert_packed(winner, won, width, x)
-            if relu:
-                statement.assert_packed(mask, expected > 0, 1, x)
-            else:
-                assert mask.shape == (0,) and mask.dtype == torch.uint8
+    for special, relu in _few(backend, [(True, True), (False, True), (True, False), (False, False)]):
+        values, expected, won = _forward(name, special, relu)
+        x = tensor(values, dtype, layout)
+        with ops.backend(backend):
+            y, winner, mask = ops.max_pool_pack(x, *_arguments(pool), pool[4], relu)
+        statement.assert_equal(y, expected, x)
+        statement.assert_packed(winner, won, width, x)
+        if relu:
+            statement.assert_packed(mask, expected > 0, 1, x)
+        else:
+            assert mask.shape == (0,) and mask.dtype == torch.uint8
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -82,7 +85,7 @@ def test_forward(backend, name, layout, dtype):
 @pytest.mark.parametrize("name", CASES)
 def test_reverse(backend, name, layout, dtype):
     shape, pool, width = CASES[name]
-    for classes, mode in product((1, 3), range(4)):
+    for classes, mode in _few(backend, [(1, 0), (3, 0), (3, 1), (1, 1), (1, 2), (3, 2), (3, 3), (1, 3)]):
         values, won, bits, expected = _reverse(name, classes, mode)
         g = tensor(values, dtype, layout)
         winner = statement.packed_tensor(won, width, g)
