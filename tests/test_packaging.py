@@ -161,8 +161,8 @@ def test_a_checkout_that_is_not_installed_finds_its_kernels(tmp_path):
     """Only the folders, as where nothing is installed; a folder that is no checkout is not taken for one."""
     for name in ("reluxfast", "kernels"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    code = "import reluxfast.checkout, importlib.util as u; print(u.find_spec('reluxfast.kernels'))"
-    code = code.replace("import reluxfast.checkout", "import reluxfast.checkout as c; c.serve_kernels()")
+    code = "import importlib.util; from reluxfast import checkout; checkout.serve_kernels(); "
+    code += "print(importlib.util.find_spec('reluxfast.kernels'))"
     # -S: without site, the editable installation's own finder is not there.
     command = [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {_paths(tmp_path)}; {code}"]
     without = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path.parent).stdout
