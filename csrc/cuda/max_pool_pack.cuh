@@ -102,7 +102,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks) max_pool_pack_kernel(PoolPa
       for (int k = 0; k < kLanes; ++k) {
         y.lanes[k] = narrow<T>(best.value[k]);
         taps |= static_cast<uint64_t>(best.tap[k]) << (k * a.width);
-        bits |= static_cast<uint32_t>(best.value[k] > 0) << k;
+        const bool positive = best.value[k] > 0;
+        bits |= uint32_t{positive} << k;
       }
       *reinterpret_cast<Chunk<T, kLanes>*>(a.y + at) = y;
     }
