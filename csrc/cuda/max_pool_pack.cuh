@@ -3,9 +3,9 @@
 
 #include <cmath>
 
-#include "common/arithmetic.h"
 #include "common/divisor.h"
 #include "common/max_pool.h"
+#include "common/scalar.h"
 #include "cuda/chunk.cuh"
 #include "cuda/fields.cuh"
 

@@ -1,9 +1,9 @@
 // relu_pack over a dense array: one read, one write, and a bit per element.
 #pragma once
 
-#include "common/arithmetic.h"
 #include "common/divisor.h"
 #include "common/relu_pack.h"
+#include "common/scalar.h"
 #include "cuda/chunk.cuh"
 #include "cuda/fields.cuh"
 

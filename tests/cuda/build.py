@@ -12,12 +12,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests/cuda/emulation"
-# Contraction is off as in the build of the package; -O1 keeps the sanitizers' reports readable.
-FLAGS = ["-std=c++20", "-O1", "-g1", "-fPIC", "-pthread", "-ffp-contract=off", "-Wall", "-Wextra"]
-SANITIZERS = {
-    "plain": [],
-    "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
-    "thread": ["-fsanitize=thread"],
+INCLUDES = [f"-I{ROOT / 'csrc'}", f"-I{FOLDER.parent}"]
+# Contraction is off as in the build of the package.
+FLAGS = ["-std=c++20", "-g1", "-fPIC", "-pthread", "-ffp-contract=off", "-Wall", "-Wextra"]
+# With sanitizers, compiling costs more than running.
+FLAVOURS = {
+    "plain": ["-O1"],
+    "address": ["-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "thread": ["-O0", "-fsanitize=thread"],
 }
 
 
@@ -41,24 +43,34 @@ def _once(folder: Path, build) -> None:
             (folder / "done").touch()
 
 
-def emulated_kernels(session: Path, sanitizer: str) -> Path:
-    """The folder of the Python module `emulated_kernels`, built under `session` with the given sanitizer."""
+def _binding(session: Path) -> Path:
+    """The object file of the Python binding, the same for all flavours."""
     import pybind11
 
-    folder = session / f"emulation-{sanitizer}"
-    flags = [compiler(), *FLAGS, *SANITIZERS[sanitizer], f"-I{ROOT / 'csrc'}", f"-I{FOLDER.parent}"]
-    python = [f"-isystem{pybind11.get_include()}", f"-isystem{sysconfig.get_paths()['include']}", "-fvisibility=hidden"]
+    out = session / "emulation-binding/module.o"
+    includes = [pybind11.get_include(), sysconfig.get_paths()["include"]]
+    flags = [*FLAGS, "-O1", "-fvisibility=hidden", *(f"-isystem{path}" for path in includes), *INCLUDES]
+    _once(out.parent, lambda: _run(compiler(), *flags, "-c", FOLDER / "module.cpp", "-o", out))
+    return out
+
+
+def emulated_kernels(session: Path, flavour: str) -> Path:
+    """The folder of the Python module `emulated_kernels`, built under `session` in one of FLAVOURS."""
+    folder = session / f"emulation-{flavour}"
+    command = [compiler(), *FLAGS, *FLAVOURS[flavour]]
+
+    def compile_one(source: Path) -> Path:
+        out = folder / f"{source.stem}.o"
+        _run(*command, *INCLUDES, "-c", source, "-o", out)
+        return out
 
     def build() -> None:
-        sources = sorted(FOLDER.glob("*.cpp"))
+        sources = sorted(s for s in FOLDER.glob("*.cpp") if s.stem != "module")
         with ThreadPoolExecutor(2) as pool:
-            commands = [
-                [*flags, *(python if source.stem == "module" else []), "-c", source, "-o", folder / f"{source.stem}.o"]
-                for source in sources
-            ]
-            list(pool.map(lambda command: _run(*command), commands))
+            binding = pool.submit(_binding, session)
+            objects = [*pool.map(compile_one, sources), binding.result()]
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
-        _run(*flags, "-shared", *sorted(folder.glob("*.o")), "-o", folder / f"emulated_kernels{suffix}")
+        _run(*command, "-shared", *objects, "-o", folder / f"emulated_kernels{suffix}")
 
     _once(folder, build)
     return folder
@@ -67,7 +79,7 @@ def emulated_kernels(session: Path, sanitizer: str) -> Path:
 def program(session: Path, source: Path, *flags: str) -> Path:
     """The program compiled from one source of the tests with the given flags."""
     folder = session / "-".join([source.stem, *(f.strip("-").replace("=", "-") for f in flags)])
-    _once(folder, lambda: _run(compiler(), *FLAGS, *flags, f"-I{FOLDER.parent}", source, "-o", folder / "program"))
+    _once(folder, lambda: _run(compiler(), *FLAGS, "-O1", *flags, *INCLUDES, source, "-o", folder / "program"))
     return folder / "program"
 
 

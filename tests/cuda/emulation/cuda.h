@@ -74,6 +74,11 @@ struct Grid {
   }
 };
 
+// The first block of a grid that is run.
+struct From {
+  unsigned block = 0;
+};
+
 // Unwinds a kernel after an error.
 struct Stop {};
 
@@ -123,23 +128,25 @@ T shuffle(uint32_t mask, T value, int from) {
 // Starts `kernel` with a thread for each CUDA thread, or, for a kernel whose threads never wait for each other, calls
 // it once per CUDA thread. Throws what the kernel did wrong as std::logic_error.
 template <class... Parameters, class... Arguments>
-void launch(dim3 size, dim3 block_size, bool threads, void (*kernel)(Parameters...), const Arguments&... arguments) {
+void launch(dim3 size, dim3 block_size, bool threads, void (*kernel)(Parameters...), From from,
+            const Arguments&... arguments) {
   const unsigned blocks = size.x * size.y * size.z;
   const int count = static_cast<int>(block_size.x * block_size.y * block_size.z);
-  if (blocks == 0 || count == 0) throw std::logic_error("a launch of no threads is an error");
+  if (from.block >= blocks || count == 0) throw std::logic_error("a launch of no threads is an error");
   const auto place = [&](unsigned block, unsigned thread) {
     gridDim = size, blockDim = block_size;
     blockIdx = {block % size.x, block / size.x % size.y, block / size.x / size.y};
     threadIdx = {thread % block_size.x, thread / block_size.x % block_size.y, thread / block_size.x / block_size.y};
   };
   if (!threads) {
-    for (unsigned block = 0; block < blocks; ++block) {
+    for (unsigned block = from.block; block < blocks; ++block) {
       for (int thread = 0; thread < count; ++thread) place(block, thread), kernel(arguments...);
     }
     return;
   }
   if (count % kWarpLanes != 0) throw std::logic_error("a block must consist of whole warps");
   Grid grid;
+  grid.block_number = from.block;
   grid.block = std::make_unique<Block>(count);
   const auto next_block = [&]() noexcept {
     grid.over = ++grid.block_number == blocks || grid.failed;
@@ -165,6 +172,12 @@ void launch(dim3 size, dim3 block_size, bool threads, void (*kernel)(Parameters.
   for (int thread = 0; thread < count; ++thread) running.emplace_back(run, thread);
   for (std::thread& t : running) t.join();
   if (grid.failed) throw std::logic_error(grid.error);
+}
+
+// The same for all blocks.
+template <class... Parameters, class... Arguments>
+void launch(dim3 size, dim3 block_size, bool threads, void (*kernel)(Parameters...), const Arguments&... arguments) {
+  launch(size, block_size, threads, kernel, From{}, arguments...);
 }
 
 }  // namespace emulation
