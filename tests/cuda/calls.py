@@ -32,7 +32,7 @@ class Call:
         expected: argument that is written -> the reference's bytes (n,), or None.
         parameters: the other arguments.
         aliases: argument that is written -> the input whose memory it shares.
-        offset: elements by which the arrays of values lie off a multiple of 16 bytes; packed inputs, so many bytes.
+        offsets: argument -> elements, or bytes of a packed input, by which it lies off a multiple of 16 bytes.
     """
 
     op: str
@@ -41,7 +41,7 @@ class Call:
     expected: dict[str, np.ndarray | None]
     parameters: dict[str, Any] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
-    offset: int = 0
+    offsets: dict[str, int] = field(default_factory=dict)
 
 
 def decode(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -83,14 +83,12 @@ def _check(name: str, got: np.ndarray, wanted: np.ndarray, dtype: str) -> None:
 def run(module: ModuleType, call: Call, guard: int = GUARD) -> None:
     """Call the kernel, outputs filled with NaN and between guards; raise unless all are as they must be afterwards."""
     rooms: dict[str, _Room] = {}
-    for name, content in call.inputs.items():
-        if content is not None:
-            rooms[name] = _Room(content, call.offset * (1 if name in _PACKED else _ITEMSIZES[call.dtype]), guard)
-    for name, wanted in call.expected.items():
-        if wanted is not None and name not in call.aliases:
-            # All bits set is NaN in every dtype, and no pattern that a mask should keep.
-            start = 0 if name in _PACKED else call.offset * _ITEMSIZES[call.dtype]
-            rooms[name] = _Room(np.full(wanted.size, 0xFF, dtype=np.uint8), start, guard)
+    for name, content in {**call.expected, **call.inputs}.items():
+        if content is None or name in call.aliases:
+            continue
+        start = call.offsets.get(name, 0) * (1 if name in _PACKED else _ITEMSIZES[call.dtype])
+        # All bits set is NaN in every dtype, and no pattern that a mask should keep.
+        rooms[name] = _Room(content if name in call.inputs else np.full_like(content, 0xFF), start, guard)
     arrays = {name: rooms[name].array if name in rooms else None for name in (*call.inputs, *call.expected)}
     arrays.update({name: arrays[source] for name, source in call.aliases.items()})
     getattr(module, call.op)(dtype=call.dtype, **arrays, **call.parameters)
@@ -113,7 +111,7 @@ def save(calls: list[Call], path: Path) -> None:
                     arrays[f"{number}/{kind}/{name}"] = value
         about.append(
             {
-                **{k: getattr(call, k) for k in ("op", "dtype", "parameters", "aliases", "offset")},
+                **{k: getattr(call, k) for k in ("op", "dtype", "parameters", "aliases", "offsets")},
                 **{k: list(getattr(call, k)) for k in ("inputs", "expected")},
             }
         )

@@ -49,7 +49,7 @@ def relu_pack(
     pack: bool = True,
     in_place: bool = False,
     special: bool = False,
-    offset: int = 0,
+    offsets: dict[str, int] | None = None,
     most_blocks: int = 2,
 ) -> Call:
     """relu_pack of a tensor of the given shape, which is not empty."""
@@ -69,7 +69,7 @@ def relu_pack(
         "hi": bounds[1],
         "most_blocks": most_blocks,
     }
-    return Call("relu_pack", dtype, inputs, expected, parameters, {"y": "x"} if in_place else {}, offset)
+    return Call("relu_pack", dtype, inputs, expected, parameters, {"y": "x"} if in_place else {}, offsets or {})
 
 
 def gate(
@@ -81,7 +81,7 @@ def gate(
     skip: bool = False,
     in_place: bool = False,
     special: bool = False,
-    offset: int = 0,
+    offsets: dict[str, int] | None = None,
     most_blocks: int = 2,
     threads: bool = False,
 ) -> Call:
@@ -100,7 +100,9 @@ def gate(
         "most_blocks": most_blocks,
         "threads": threads,
     }
-    return Call("gate", dtype, inputs, {"out": as_bytes(out)}, parameters, {"out": "g"} if in_place else {}, offset)
+    return Call(
+        "gate", dtype, inputs, {"out": as_bytes(out)}, parameters, {"out": "g"} if in_place else {}, offsets or {}
+    )
 
 
 def _windows(size, out, kernel, stride, padding, dilation) -> list[list[int]]:
@@ -123,7 +125,7 @@ def max_pool_pack(
     relu: bool,
     pack: bool = True,
     special: bool = False,
-    offset: int = 0,
+    offsets: dict[str, int] | None = None,
     most_blocks: int = 2,
 ) -> Call:
     """max_pool_pack with pool = (kernel, stride, padding, dilation, ceil_mode) of a tensor that is not empty."""
@@ -143,7 +145,7 @@ def max_pool_pack(
         "relu": relu,
         "most_blocks": most_blocks,
     }
-    return Call("max_pool_pack", dtype, {"x": as_bytes(x)}, expected, parameters, {}, offset)
+    return Call("max_pool_pack", dtype, {"x": as_bytes(x)}, expected, parameters, {}, offsets or {})
 
 
 def max_pool_scatter(
@@ -155,7 +157,7 @@ def max_pool_scatter(
     *,
     classes: int = 1,
     special: bool = False,
-    offset: int = 0,
+    offsets: dict[str, int] | None = None,
     most_blocks: int = 2,
     threads: bool = False,
 ) -> Call:
@@ -181,4 +183,4 @@ def max_pool_scatter(
         "threads": threads,
     }
     inputs = {"g": as_bytes(g), "winner": as_bytes(winner), "mask": as_bytes(mask)}
-    return Call("max_pool_scatter", dtype, inputs, {"out": as_bytes(out, g)}, parameters, {}, offset)
+    return Call("max_pool_scatter", dtype, inputs, {"out": as_bytes(out, g)}, parameters, {}, offsets or {})

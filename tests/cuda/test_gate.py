@@ -28,7 +28,8 @@ def test_special_values(emulated, mode, dtype):
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
-@pytest.mark.parametrize("offset", [1, 3])
-def test_pointers_off_sixteen_bytes(emulated, offset, dtype):
-    for mode, classes in product((0, 3), (1, 3)):
-        run(emulated, cases.gate((2, 24, 5, 7), dtype, mode, classes=classes, skip=True, offset=offset))
+@pytest.mark.parametrize("names", [("g",), ("out",), ("skip",), ("mask",), ("g", "out", "skip", "mask")], ids=str)
+def test_pointers_off_sixteen_bytes(emulated, names, dtype):
+    for mode, classes, offset in product((0, 3), (1, 3), (1, 3)):
+        offsets = dict.fromkeys(names, offset)
+        run(emulated, cases.gate((2, 24, 5, 7), dtype, mode, classes=classes, skip=True, offsets=offsets))

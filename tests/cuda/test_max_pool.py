@@ -55,8 +55,11 @@ def test_special_values(emulated, name, layout, dtype):
 @pytest.mark.parametrize("dtype", cases.DTYPES)
 @pytest.mark.parametrize("name", ["2x2/2 chunks", "3x3/2 chunks", "5x4 chunks"])
 def test_pointers_off_sixteen_bytes(emulated, name, dtype):
-    run(emulated, cases.max_pool_pack(*SHAPES_AND_POOLS[name], dtype, "channels_last", relu=True, offset=1))
-    run(emulated, cases.max_pool_scatter(*SHAPES_AND_POOLS[name], dtype, "channels_last", 3, classes=2, offset=1))
+    case = (*SHAPES_AND_POOLS[name], dtype, "channels_last")
+    for argument in ("x", "y"):
+        run(emulated, cases.max_pool_pack(*case, relu=True, offsets={argument: 1}))
+    for argument in ("g", "out", "winner", "mask"):
+        run(emulated, cases.max_pool_scatter(*case, 3, classes=2, offsets={argument: 1}))
 
 
 def test_without_bits(emulated):

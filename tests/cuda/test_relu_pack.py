@@ -43,15 +43,19 @@ def test_special_values(emulated, layout, dtype):
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
-@pytest.mark.parametrize("offset", [1, 3])
-def test_pointers_off_sixteen_bytes(emulated, offset, dtype):
-    for in_place, bias in product((False, True), repeat=2):
-        run(
-            emulated,
-            cases.relu_pack(
-                (2, 24, 5, 7), dtype, "channels_last", bias=bias, residual=True, in_place=in_place, offset=offset
-            ),
+@pytest.mark.parametrize("names", [("x",), ("y",), ("residual",), ("bias",), ("x", "y", "residual", "bias")], ids=str)
+def test_pointers_off_sixteen_bytes(emulated, names, dtype):
+    for in_place, offset in product((False, True), (1, 3)):
+        call = cases.relu_pack(
+            (2, 24, 5, 7),
+            dtype,
+            "channels_last",
+            bias=True,
+            residual=True,
+            in_place=in_place,
+            offsets=dict.fromkeys(names, offset),
         )
+        run(emulated, call)
 
 
 def test_without_bits(emulated):

@@ -19,13 +19,18 @@ def _calls(threads: bool, dtypes: tuple[str, ...]) -> list[calls.Call]:
         for name in ("2x2/2 odd size", "2x2/2 chunks", "3x3/2 chunks", "5x4 chunks", "3-d chunks", "dilated"):
             made.append(cases.max_pool_pack(*SHAPES_AND_POOLS[name], dtype, layout, relu=True))
             made.append(cases.max_pool_scatter(*SHAPES_AND_POOLS[name], dtype, layout, 3, classes=2, threads=threads))
-    made.append(cases.relu_pack((45,), dtypes[0], "contiguous", bias=False, residual=True, offset=1))
-    made.append(cases.gate((2, 3, 5, 7), dtypes[0], 3, classes=2, skip=True, offset=1, threads=threads))
-    for name in ("2x2/2 chunks", "5x4 chunks"):
-        made.append(cases.max_pool_pack(*SHAPES_AND_POOLS[name], dtypes[0], "channels_last", relu=True, offset=1))
-        made.append(
-            cases.max_pool_scatter(*SHAPES_AND_POOLS[name], dtypes[0], "channels_last", 3, offset=1, threads=threads)
-        )
+    # One array at a time where no chunk may be read or written at once.
+    dtype, nhwc = dtypes[0], "channels_last"
+    for name in ("x", "y", "residual", "bias"):
+        made.append(cases.relu_pack((2, 8, 3, 3), dtype, nhwc, bias=True, residual=True, offsets={name: 1}))
+    for name in ("g", "out", "skip", "mask"):
+        made.append(cases.gate((2, 8, 3, 3), dtype, 3, classes=2, skip=True, offsets={name: 1}, threads=threads))
+    for pool in ("2x2/2 chunks", "5x4 chunks"):
+        for name in ("x", "y"):
+            made.append(cases.max_pool_pack(*SHAPES_AND_POOLS[pool], dtype, nhwc, relu=True, offsets={name: 1}))
+        for name in ("g", "out", "winner", "mask"):
+            call = cases.max_pool_scatter(*SHAPES_AND_POOLS[pool], dtype, nhwc, 3, offsets={name: 1}, threads=threads)
+            made.append(call)
     return made
 
 
