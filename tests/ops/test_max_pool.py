@@ -142,6 +142,13 @@ def test_values_without_winners(backend):
     assert torch.equal(y, F.max_pool2d(torch.relu(x), 3, 2, 1))
 
 
+def test_nothing_flows_back_from_no_window(backend):
+    none = torch.empty(0, dtype=torch.uint8)
+    with ops.backend(backend):
+        out = ops.max_pool_scatter(torch.empty(2, 3, 0), none, None, [1], [2], [2], [0], [1])
+    assert torch.equal(out, torch.zeros(2, 3, 1))
+
+
 def test_a_wrong_winner_writes_nothing_outside(backend):
     # Bytes that no pool wrote: each tap, in the padding too, must lead inside the result or nowhere.
     pool = ([5, 4], [2, 1], [2, 2], [1, 1])
