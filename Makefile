@@ -14,6 +14,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(INSTALL_ARGS)
 STAMPS := $(VENV)/stamps
 CPP_SOURCES := $(shell find csrc -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) 2>/dev/null)
+CPP_TESTS := $(shell find tests -type f \( -name '*.cpp' -o -name '*.h' \) 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -66,13 +67,13 @@ test: setup ## the whole test-suite; TEST_ARGS='-k gate' runs a part
 lint: setup ## ruff and clang-format, changing nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@echo "clang-format --dry-run -Werror csrc"
-	@$(if $(CPP_SOURCES),$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES))
+	@echo "clang-format --dry-run -Werror csrc tests"
+	@$(if $(CPP_SOURCES),$(BIN)/clang-format --dry-run -Werror $(CPP_SOURCES) $(CPP_TESTS))
 
 format: setup ## let ruff and clang-format rewrite the files
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	@$(if $(CPP_SOURCES),$(BIN)/clang-format -i $(CPP_SOURCES))
+	@$(if $(CPP_SOURCES),$(BIN)/clang-format -i $(CPP_SOURCES) $(CPP_TESTS))
 
 bench-guided: setup-bench ## guided backpropagation beside the peers; BENCH_ARGS='--case vgg16 --store'
 	$(BIN)/python -m benchmarks.guided $(BENCH_ARGS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import sys
@@ -13,6 +12,9 @@ from typing import Any
 import torch
 
 from reluxfast import ops
+from reluxfast.ops import triton_state
+
+_OTHERS = ("TRITON_INTERPRET",)
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Info:
         threads: threads torch uses for one operation.
         cpu_capability: instruction set torch's CPU kernels use.
         python, torch, triton, numpy, platform: versions; triton is None if it is not installed.
-        environment: reluxfast's environment variables that are set.
+        environment: the environment variables that are set of those which reluxfast heeds.
     """
 
     version: str
@@ -74,8 +76,8 @@ def info() -> Info:
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         python=sys.version.split()[0],
         torch=torch.__version__,
-        triton=importlib.metadata.version("triton") if importlib.util.find_spec("triton") else None,
+        triton=triton_state.version(),
         numpy=importlib.metadata.version("numpy"),
         platform=platform.platform(),
-        environment={k: v for k, v in sorted(os.environ.items()) if k.startswith("RELUXFAST_")},
+        environment={k: v for k, v in sorted(os.environ.items()) if k.startswith("RELUXFAST_") or k in _OTHERS},
     )

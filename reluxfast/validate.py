@@ -133,7 +133,7 @@ def validate(
     if target is None:
         target = top_targets(known, given)
     rows: list[ReportRow] = []
-    backends = [name for name, reason in ops.available_backends().items() if reason is None]
+    backends = [name for name, reason in ops.available_backends(given[0].device).items() if reason is None]
     work = [(backend, method) for backend in backends for method in chosen]
     narrow, wide = known.twin_engine(known.dtype), known.twin_engine(torch.float64)
     wide.chunk_dtype = known.dtype  # both cut the rows alike, so that tapes match piece by piece

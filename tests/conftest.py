@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from reluxfast.ops.backend import available_backends
+from tests.device import BACKENDS, DEVICE, FAST_BACKENDS, KIND
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Says which backends are tested and why the others are not."""
-    return [f"backend {name}: {reason or 'tested'}" for name, reason in available_backends().items()]
+    return [f"backend {name}: {reason or 'tested'}" for name, reason in available_backends(KIND).items()]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -30,9 +31,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `backend` runs once for each backend that is there."""
+    """A test that takes `backend` runs once for each backend of the device."""
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", [name for name, reason in available_backends().items() if reason is None])
+        of_an_op = metafunc.module.__name__.split(".")[1] == "ops"
+        metafunc.parametrize("backend", BACKENDS if of_an_op else FAST_BACKENDS)
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +42,6 @@ def _one_thread_one_seed_one_device():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    device = os.environ.get("RELUXFAST_TEST_DEVICE", "cpu")
-    with nullcontext() if device == "cpu" else torch.device(device):
+    with nullcontext() if DEVICE == "cpu" else torch.device(DEVICE):
         yield
     torch.set_num_threads(threads)

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,18 +73,32 @@ def test_nothing_but_the_package_is_listed(setup_script):
 
 
 def test_extension_config_names_files_that_exist(setup_script):
-    config = setup_script.extension_config()
-    assert config["sources"] and config["depends"]
-    for path in config["sources"] + config["depends"]:
-        assert (ROOT / path).is_file() and not Path(path).is_absolute()
-    on_disk = {p.relative_to(ROOT).as_posix() for p in (ROOT / "csrc").rglob("*.cpp")}
-    assert set(config["sources"]) == on_disk
-    assert ("TORCH_TARGET_VERSION", "0x020a000000000000") in config["define_macros"]
+    for cuda in (False, True):
+        config = setup_script.extension_config(cuda=cuda)
+        assert config["sources"] and config["depends"]
+        for path in config["sources"] + config["depends"]:
+            assert (ROOT / path).is_file() and not Path(path).is_absolute()
+        on_disk = {p.relative_to(ROOT).as_posix() for p in (ROOT / "csrc").rglob("*") if p.is_file()}
+        if not cuda:
+            on_disk = {p for p in on_disk if not p.startswith("csrc/cuda/") or p.endswith(".h")}
+        assert {*config["sources"], *config["depends"]} == on_disk
+        assert ("TORCH_TARGET_VERSION", "0x020a000000000000") in config["define_macros"]
+        assert (("USE_CUDA", None) in config["define_macros"]) == cuda
 
 
 def test_extension_config_is_portable(setup_script):
-    flags = setup_script.extension_config()["extra_compile_args"]
-    assert not [f for f in flags if "native" in f or "fast-math" in f or f.startswith("-mavx")]
+    flags = setup_script.extension_config(cuda=True)["extra_compile_args"]
+    wrong = ("native", "fast-math", "fast_math", "-mavx", "-ftz", "-prec")
+    assert not [f for f in flags["cxx"] + flags["nvcc"] if any(w in f for w in wrong)]
+
+
+def test_gpus_to_build_for(setup_script, monkeypatch):
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
+    for_gpus = [f.removeprefix("-gencode=arch=") for f in setup_script.nvcc_flags() if "gencode" in f]
+    assert for_gpus == [f"compute_{a},code=sm_{a}" for a in (75, 80, 86, 89, 90)] + ["compute_90,code=compute_90"]
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0")
+    # torch's build leaves the choice to whoever passes a flag with "arch" in it.
+    assert not [f for f in setup_script.nvcc_flags() if "arch" in f]
 
 
 def test_the_source_archive_can_build_the_extension(sdist):
@@ -129,24 +144,85 @@ def test_without_torch_it_says_what_to_do():
     assert "install torch first and use --no-build-isolation" in done.stderr
 
 
-def test_a_failing_compiler_is_reported_once_and_the_extension_left_out(setup_script, capsys):
-    class Failing:
-        def __init__(self):
-            self.extensions = ["reluxfast._C"]
+class _Command:
+    """A build_ext whose compilers fail on the sources with the given endings."""
 
-        def build_extensions(self):
-            raise RuntimeError("no compiler here\nand a long log")
+    failing: tuple[str, ...]
 
-    command = setup_script._build_extension_command(Failing)()
+    def __init__(self, extension):
+        self.extensions = [extension]
+        self.built = []
+
+    def build_extensions(self):
+        for extension in self.extensions:
+            for source in extension.sources:
+                if source.endswith(self.failing):
+                    raise RuntimeError("no compiler here\nand a long log")
+            self.built.append(extension)
+
+
+def _built(setup_script, failing: tuple[str, ...]):
+    extension = setup_script.Extension("reluxfast._C", ["a.cpp", "b.cu"], define_macros=[("USE_CUDA", None)])
+    extension.noted_by_setuptools = True
+    base = type("Failing", (_Command,), {"failing": failing})
+    command = setup_script._build_extension_command(base)(extension)
     command.build_extensions()
-    assert command.extensions == []
-    assert capsys.readouterr().err.count("(the compiler failed: no compiler here)") == 1
+    return command
+
+
+def test_a_failing_compiler_is_reported_once_and_the_extension_left_out(setup_script, capsys):
+    command = _built(setup_script, (".cpp", ".cu"))
+    assert command.extensions == [] and command.built == []
+    said = capsys.readouterr().err
+    assert said.count("without compiled kernels (the compiler failed: no compiler here)") == 1
+
+
+def test_a_failing_nvcc_leaves_the_cpu_kernels(setup_script, capsys):
+    (extension,) = _built(setup_script, (".cu",)).built
+    assert extension.noted_by_setuptools and ("USE_CUDA", None) not in extension.define_macros
+    assert "csrc/cpu/gate.cpp" in extension.sources and not [s for s in extension.sources if "cuda" in s]
+    said = capsys.readouterr().err
+    assert said.count("installing without CUDA kernels (the compiler failed: no compiler here)") == 1
+    assert said.count("installing without") == 1
+
+
+def test_a_working_nvcc_builds_everything(setup_script, capsys):
+    (extension,) = _built(setup_script, ()).built
+    assert extension.sources == ["a.cpp", "b.cu"] and capsys.readouterr().err == ""
+
+
+def test_a_demanded_extension_needs_a_working_nvcc(setup_script, monkeypatch):
+    monkeypatch.setenv("RELUXFAST_NO_EXT", "0")
+    with pytest.raises(SystemExit, match="RELUXFAST_NO_EXT=0 asks for CUDA kernels, but the compiler failed"):
+        _built(setup_script, (".cu",))
+
+
+@pytest.mark.parametrize(
+    ("version", "home", "unwanted", "builds", "said"),
+    [
+        (None, None, "", False, ""),
+        (None, "/opt/cuda", "", False, ""),
+        ("13.0", "/opt/cuda", "", True, ""),
+        ("13.0", "/opt/cuda", "0", True, ""),
+        ("13.0", "/opt/cuda", "1", False, "without CUDA kernels (RELUXFAST_NO_CUDA is set)"),
+        ("13.0", None, "", False, "set CUDA_HOME"),
+    ],
+)
+def test_cuda_is_built_where_it_can_be_compiled(
+    setup_script, monkeypatch, capsys, version, home, unwanted, builds, said
+):
+    monkeypatch.setattr("torch.version.cuda", version)
+    monkeypatch.setattr("torch.utils.cpp_extension.CUDA_HOME", home)
+    monkeypatch.setenv("RELUXFAST_NO_CUDA", unwanted)
+    assert setup_script._builds_cuda() is builds
+    error = capsys.readouterr().err
+    assert said in error and bool(said) == bool(error)
 
 
 def test_an_extension_that_is_demanded_must_build(setup_script, monkeypatch):
     monkeypatch.setenv("RELUXFAST_NO_EXT", "0")
-    with pytest.raises(SystemExit, match="RELUXFAST_NO_EXT=0 asks for the compiled kernels, but it is missing"):
-        setup_script._say("it is missing")
+    with pytest.raises(SystemExit, match="RELUXFAST_NO_EXT=0 asks for compiled kernels, but it is missing"):
+        setup_script._go_without(setup_script.COMPILED, "it is missing")
 
 
 def test_build_isolation_cannot_pull_torch():
@@ -154,3 +230,21 @@ def test_build_isolation_cannot_pull_torch():
     requires = re.search(r"^requires = \[(.*)\]$", text, re.MULTILINE).group(1)
     assert re.findall(r'"([a-z]+)', requires) == ["setuptools", "wheel"]
     assert (ROOT / "constraints.txt").read_text().split() == ["torch==2.13.0"]
+
+
+def test_a_checkout_that_is_not_installed_finds_its_kernels(tmp_path):
+    """Only the folders, as where nothing is installed; a folder that is no checkout is not taken for one."""
+    for name in ("reluxfast", "kernels"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    code = "import importlib.util; from reluxfast import checkout; checkout.serve_kernels(); "
+    code += "print(importlib.util.find_spec('reluxfast.kernels'))"
+    # -S: without site, the editable installation's own finder is not there.
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {_paths(tmp_path)}; {code}"]
+    without = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path.parent).stdout
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path.parent).stdout
+    assert without.strip() == "None" and str(tmp_path / "kernels" / "__init__.py") in found
+
+
+def _paths(checkout: Path) -> list[str]:
+    return [str(checkout), str(Path(torch.__file__).parent.parent)]

@@ -1,12 +1,8 @@
 // The arithmetic of the ops on one element, or on one register of elements: T is float, double or a Vec of them.
-// No include guard: each instruction set of cpu/ includes it in a namespace of its own, named by RF_ISA.
+// No include guard: each instruction set of cpu/ includes it in a namespace of its own, named by RF_ISA; scalar.h is
+// for everybody else.
 
 #include "common/macros.h"
-
-#ifndef RF_ISA
-#define RF_ISA scalar
-#define RF_ISA_IS_DEFAULT
-#endif
 
 namespace reluxfast {
 namespace RF_ISA {
@@ -40,8 +36,3 @@ RF_INLINE auto takes(T value, T best) {
 
 }  // namespace RF_ISA
 }  // namespace reluxfast
-
-#ifdef RF_ISA_IS_DEFAULT
-#undef RF_ISA
-#undef RF_ISA_IS_DEFAULT
-#endif

@@ -8,8 +8,11 @@
 #endif
 
 #define RF_PRAGMA(text) _Pragma(#text)
-#if defined(__CUDACC__) || defined(__clang__)
+#if defined(__CUDA_ARCH__) || defined(__clang__)
 #define RF_UNROLL(n) RF_PRAGMA(unroll n)
+#elif defined(__CUDACC__)
+// nvcc's host pass understands neither spelling, and only launches.
+#define RF_UNROLL(n)
 #else
 #define RF_UNROLL(n) RF_PRAGMA(GCC unroll n)
 #endif

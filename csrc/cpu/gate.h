@@ -1,25 +1,11 @@
-// Skip-add and gate over a dense array in memory order.
+// The CPU loops of gate.
 #pragma once
 
 #include <cstdint>
 
-#include "common/bits.h"
-#include "common/dtypes.h"
+#include "common/gate.h"
 
 namespace reluxfast {
-
-template <class T>
-struct Gate {
-  const T* g;           // [repeats, period]
-  T* out;               // [repeats, period], may be g
-  const T* skip;        // [repeats, period] in g's order, or null
-  const uint8_t* mask;  // [packed_bytes(period, 1)]; read where mode & 1
-  int64_t period;
-  int mode;  // bit 0: keep by the mask, bit 1: keep where the sum is positive
-
-  // Words of 32 elements; each repeat begins a new one.
-  RF_INLINE int64_t words_per_repeat() const { return (period + kWord - 1) / kWord; }
-};
 
 // Words begin .. end - 1 of the repeats * words_per_repeat() there are.
 template <class T>

@@ -1,62 +1,22 @@
+#include "binding/gate.h"
 #include "cpu/gate.h"
-#include "cpu/tensors.h"
+#include "cpu/parallel.h"
 
 namespace reluxfast {
 namespace {
 
-void check(const Tensor& g, const std::optional<Tensor>& mask, const std::optional<Tensor>& skip, int64_t mode,
-           int64_t period) {
-  check_dtype("g", g);
-  check_mode(mode);
-  check_period(g, period);
-  if (skip) check_like("skip", *skip, "g", g);
-  if (mode & 1) {
-    STD_TORCH_CHECK(mask.has_value(), "mask must be given for mode ", mode,
-                    ", got None; only modes 0 and 2 do without");
-    check_packed("mask", *mask, packed_bytes(period, 1));
-  }
-}
-
-// g and out are dense in the same order; out may be g.
-void run(const Tensor& g, const Tensor& out, bool channels_last, const std::optional<Tensor>& mask,
-         const std::optional<Tensor>& skip, int64_t mode, int64_t period) {
-  const int64_t numel = g.numel();
-  if (numel == 0) return;
-  Tensor skip_dense;
-  if (skip) skip_dense = in_order(*skip, channels_last);
-  dispatch_dtype(g, [&](auto zero) {
-    using Storage = decltype(zero);
-    Gate<Storage> a;
-    a.g = static_cast<const Storage*>(g.const_data_ptr());
-    a.out = static_cast<Storage*>(out.mutable_data_ptr());
-    a.skip = skip ? static_cast<const Storage*>(skip_dense.const_data_ptr()) : nullptr;
-    a.mask = mode & 1 ? static_cast<const uint8_t*>(mask->const_data_ptr()) : nullptr;
-    a.mode = static_cast<int>(mode);
-    // Without a mask there is nothing to repeat, and one long run has the fewest partial words.
-    a.period = mode & 1 ? period : numel;
-    torch::stable::parallel_for(0, numel / a.period * a.words_per_repeat(), kGrain / kWord,
+struct Cpu {
+  template <class T>
+  static void run(const Gate<T>& a, const Tensor&) {
+    torch::stable::parallel_for(0, a.repeats * a.words_per_repeat(), kGrain / kWord,
                                 [&](int64_t begin, int64_t end) { gate_words(a, begin, end); });
-  });
-}
-
-Tensor gate(const Tensor& g, std::optional<Tensor> mask, std::optional<Tensor> skip, int64_t mode, int64_t period) {
-  check(g, mask, skip, mode, period);
-  const Dense in = dense(g);
-  const Tensor out = empty_in_order(g, sizes_of(g), in.channels_last);
-  run(in.tensor, out, in.channels_last, mask, skip, mode, period);
-  return out;
-}
-
-void gate_(const Tensor& g, std::optional<Tensor> mask, std::optional<Tensor> skip, int64_t mode, int64_t period) {
-  check(g, mask, skip, mode, period);
-  check_dense("g", g);
-  run(g, g, is_channels_last(g), mask, skip, mode, period);
-}
+  }
+};
 
 }  // namespace
 }  // namespace reluxfast
 
 STABLE_TORCH_LIBRARY_IMPL(reluxfast, CPU, m) {
-  m.impl("gate", TORCH_BOX(&reluxfast::gate));
-  m.impl("gate_", TORCH_BOX(&reluxfast::gate_));
+  m.impl("gate", TORCH_BOX(&reluxfast::gate<reluxfast::Cpu>));
+  m.impl("gate_", TORCH_BOX(&reluxfast::gate_<reluxfast::Cpu>));
 }

@@ -1,29 +1,13 @@
-// Max-pooling with packed winners, and its reverse written as a gather.
+// The CPU loops of max-pooling with packed winners, and of its reverse.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <vector>
 
-#include "common/bits.h"
-#include "common/dtypes.h"
-#include "common/window.h"
+#include "common/max_pool.h"
 
 namespace reluxfast {
-
-template <class T>
-struct PoolPack {
-  const T* x;       // [images, in_positions, channels]
-  T* y;             // [images, out_positions, channels]
-  uint8_t* winner;  // [packed_bytes(numel of y, width)], or null
-  uint8_t* mask;    // [packed_bytes(numel of y, 1)], or null
-  Pool pool;
-  int width;  // bits of a winner
-  bool relu;
-
-  RF_INLINE int64_t numel_in() const { return pool.images * pool.in_positions() * pool.channels; }
-  RF_INLINE int64_t numel_out() const { return pool.images * pool.out_positions() * pool.channels; }
-};
 
 // Elements of y that one unit of work computes; whole words, so that no two units share a packed byte.
 constexpr int64_t kPoolChunk = 2048;
@@ -31,21 +15,6 @@ constexpr int64_t kPoolChunk = 2048;
 // Chunks begin .. end - 1 of y, in memory order.
 template <class T>
 void pool_pack_chunks(const PoolPack<T>& a, int64_t begin, int64_t end);
-
-template <class T>
-struct PoolScatter {
-  const T* g;             // [images, out_positions, channels]
-  const uint8_t* winner;  // [packed_bytes(period, width)]
-  const uint8_t* mask;    // [packed_bytes(period, 1)], or null; only for pools of less than 256 taps
-  T* out;                 // [images, in_positions, channels]
-  Pool pool;
-  int64_t period_images;  // images that winner and mask cover
-  int width;              // bits of a winner
-  bool positive;          // keep only positive sums
-
-  RF_INLINE int64_t rows() const { return pool.images * pool.depth.size * pool.height.size; }
-  RF_INLINE int64_t period() const { return period_images * pool.out_positions() * pool.channels; }
-};
 
 // One window along the width that reads an input position, by which tap.
 struct Reader {
@@ -75,7 +44,8 @@ struct ScatterSpace {
   int64_t row_capacity;
 };
 
-// Rows begin .. end - 1 of the input (images * depth * height), each gathered from the windows that read it.
+// Rows begin .. end - 1 of the input (images * depth * height), each gathered from the windows that read it. A mask is
+// only for pools of less than 256 taps.
 template <class T>
 void pool_scatter_rows(const PoolScatter<T>& a, int64_t begin, int64_t end);
 

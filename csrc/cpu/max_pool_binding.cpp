@@ -1,164 +1,40 @@
+#include "binding/max_pool.h"
 #include "cpu/gate.h"
 #include "cpu/max_pool.h"
-#include "cpu/tensors.h"
+#include "cpu/parallel.h"
 
 namespace reluxfast {
 namespace {
 
-using Sizes = std::vector<int64_t>;
-
-void check_sizes(const char* name, const Sizes& value, int64_t spatial, int64_t least) {
-  bool right = static_cast<int64_t>(value.size()) == spatial;
-  for (const int64_t v : value) right = right && v >= least;
-  STD_TORCH_CHECK(right, name, " must have ", spatial, " sizes of at least ", least,
-                  ", one per spatial dimension, got ", text(value));
-}
-
-// The windows of a pool over inputs of the given spatial sizes; `out` is left 0.
-std::vector<Window> windows_of(const Sizes& spatial, const Sizes& kernel, const Sizes& stride, const Sizes& padding,
-                               const Sizes& dilation) {
-  const int64_t dims = static_cast<int64_t>(spatial.size());
-  STD_TORCH_CHECK(dims >= 1 && dims <= 3, "a pooled tensor must have shape (N, C, *S) with 1 to 3 spatial sizes, got ",
-                  dims, " of them");
-  check_sizes("kernel", kernel, dims, 1);
-  check_sizes("stride", stride, dims, 1);
-  check_sizes("padding", padding, dims, 0);
-  check_sizes("dilation", dilation, dims, 1);
-  std::vector<Window> windows;
-  for (int64_t k = 0; k < dims; ++k) {
-    STD_TORCH_CHECK(2 * padding[k] <= kernel[k], "padding must be at most half of the kernel, got padding ",
-                    text(padding), " for kernel ", text(kernel));
-    windows.push_back(Window{spatial[k], 0, kernel[k], stride[k], padding[k], dilation[k]});
-  }
-  return windows;
-}
-
-// channels_last tensors have C values per position, contiguous ones are N*C images of one channel.
-Pool make_pool(int64_t rows, int64_t channels, bool channels_last, std::vector<Window> windows) {
-  while (windows.size() < 3) windows.insert(windows.begin(), Window{1, 1, 1, 1, 0, 1});
-  Pool pool;
-  pool.images = channels_last ? rows : rows * channels;
-  pool.channels = channels_last ? channels : 1;
-  pool.depth = windows[0];
-  pool.height = windows[1];
-  pool.width = windows[2];
-  return pool;
-}
-
-int64_t count_taps(const Sizes& kernel) {
-  int64_t taps = 1;
-  for (const int64_t k : kernel) taps = taps > 256 ? taps : taps * k;
-  STD_TORCH_CHECK(taps <= 256, "kernel must have 1 to 256 taps (product of its sizes), got ", text(kernel),
-                  "; pool in several steps instead");
-  return taps;
-}
-
-std::tuple<Tensor, Tensor, Tensor> max_pool_pack(const Tensor& x, Sizes kernel, Sizes stride, Sizes padding,
-                                                 Sizes dilation, bool ceil_mode, bool relu, bool pack) {
-  check_dtype("x", x);
-  const Sizes shape = sizes_of(x);
-  STD_TORCH_CHECK(shape.size() >= 3, "a pooled tensor must have shape (N, C, *S) with 1 to 3 spatial sizes, got shape ",
-                  text(shape));
-  const Sizes spatial(shape.begin() + 2, shape.end());
-  std::vector<Window> windows = windows_of(spatial, kernel, stride, padding, dilation);
-  const int width = field_width(count_taps(kernel));
-  Sizes out_shape(shape.begin(), shape.begin() + 2);
-  for (Window& w : windows) {
-    w.out = Window::count(w.size, w.kernel, w.stride, w.padding, w.dilation, ceil_mode);
-    STD_TORCH_CHECK(w.out >= 1, "x must be at least as large as the dilated kernel ", text(kernel), ", got shape ",
-                    text(shape));
-    STD_TORCH_CHECK(w.padding == 0 || w.dilation == 1 || w.size >= w.dilation, "x must be at least as large as the ",
-                    "dilation ", text(dilation), " where it is padded, got shape ", text(shape),
-                    ": a window would hold no element");
-    out_shape.push_back(w.out);
-  }
-  const Dense in = dense(x);
-  const Tensor y = empty_in_order(x, out_shape, in.channels_last);
-  const int64_t numel = y.numel();
-  const Tensor winner = empty_bytes(x, pack ? packed_bytes(numel, width) : 0);
-  const Tensor mask = empty_bytes(x, pack && relu ? packed_bytes(numel, 1) : 0);
-  if (numel == 0) return {y, winner, mask};
-  dispatch_dtype(x, [&](auto zero) {
-    using Storage = decltype(zero);
-    PoolPack<Storage> a;
-    a.x = static_cast<const Storage*>(in.tensor.const_data_ptr());
-    a.y = static_cast<Storage*>(y.mutable_data_ptr());
-    a.winner = pack ? static_cast<uint8_t*>(winner.mutable_data_ptr()) : nullptr;
-    a.mask = pack && relu ? static_cast<uint8_t*>(mask.mutable_data_ptr()) : nullptr;
-    a.pool = make_pool(shape[0], shape[1], in.channels_last, windows);
-    a.width = width;
-    a.relu = relu;
-    torch::stable::parallel_for(0, (numel + kPoolChunk - 1) / kPoolChunk, kGrain / kPoolChunk,
+struct Cpu {
+  template <class T>
+  static void run(const PoolPack<T>& a, const Tensor&) {
+    torch::stable::parallel_for(0, (a.numel_out() + kPoolChunk - 1) / kPoolChunk, kGrain / kPoolChunk,
                                 [&](int64_t begin, int64_t end) { pool_pack_chunks(a, begin, end); });
-  });
-  return {y, winner, mask};
-}
+  }
 
-Tensor max_pool_scatter(const Tensor& g, const Tensor& winner, std::optional<Tensor> mask, Sizes input_spatial,
-                        Sizes kernel, Sizes stride, Sizes padding, Sizes dilation, int64_t mode, int64_t period) {
-  check_dtype("g", g);
-  const Sizes shape = sizes_of(g);
-  STD_TORCH_CHECK(shape.size() >= 3, "a pooled tensor must have shape (N, C, *S) with 1 to 3 spatial sizes, got shape ",
-                  text(shape));
-  check_mode(mode);
-  check_period(g, period);
-  check_sizes("input_spatial", input_spatial, static_cast<int64_t>(shape.size()) - 2, 0);
-  std::vector<Window> windows = windows_of(input_spatial, kernel, stride, padding, dilation);
-  const int64_t taps = count_taps(kernel);
-  const int width = field_width(taps);
-  Sizes out_shape(shape.begin(), shape.begin() + 2);
-  for (size_t k = 0; k < windows.size(); ++k) {
-    Window& w = windows[k];
-    w.out = shape[2 + k];
-    STD_TORCH_CHECK(w.out == Window::count(w.size, w.kernel, w.stride, w.padding, w.dilation, false) ||
-                        w.out == Window::count(w.size, w.kernel, w.stride, w.padding, w.dilation, true),
-                    "g must have the pooled size in spatial dimension ", k, ", got ", w.out);
-    out_shape.push_back(w.size);
-  }
-  const Dense in = dense(g);
-  const Tensor out = empty_in_order(g, out_shape, in.channels_last);
-  check_packed("winner", winner, packed_bytes(period, width));
-  if (mode & 1) {
-    STD_TORCH_CHECK(mask.has_value(), "mask must be given for mode ", mode,
-                    ", got None; only modes 0 and 2 do without");
-    check_packed("mask", *mask, packed_bytes(period, 1));
-  }
-  if (out.numel() == 0) return out;
-  const int64_t per_row = g.numel() / shape[0];
-  STD_TORCH_CHECK(period % per_row == 0, "period must be a whole number of rows of g, ", per_row,
-                  " elements each, got ", period);
-  dispatch_dtype(g, [&](auto zero) {
-    using Storage = decltype(zero);
-    PoolScatter<Storage> a;
-    a.g = static_cast<const Storage*>(in.tensor.const_data_ptr());
+  template <class T>
+  static void run(PoolScatter<T> a, const Tensor& g) {
     Tensor gated;
     // A byte has no value left to mark a dropped winner among 256 taps, so g is gated beforehand.
-    if ((mode & 1) && taps == 256) {
-      gated = empty_in_order(g, shape, in.channels_last);
-      Gate<Storage> gate{a.g,     static_cast<Storage*>(gated.mutable_data_ptr()),
-                         nullptr, static_cast<const uint8_t*>(mask->const_data_ptr()),
-                         period,  1};
-      gate_words(gate, 0, g.numel() / period * gate.words_per_repeat());
-      a.g = gate.out;
+    if (a.mask != nullptr && a.pool.taps() == 256) {
+      gated = torch::stable::new_empty(g, {g.numel()});
+      T* out = static_cast<T*>(gated.mutable_data_ptr());
+      const Gate<T> gate{a.g, out, nullptr, a.mask, g.numel() / a.period(), a.period(), 1};
+      gate_words(gate, 0, gate.repeats * gate.words_per_repeat());
+      a.g = out;
+      a.mask = nullptr;
     }
-    a.winner = static_cast<const uint8_t*>(winner.const_data_ptr());
-    a.mask = (mode & 1) && taps < 256 ? static_cast<const uint8_t*>(mask->const_data_ptr()) : nullptr;
-    a.out = static_cast<Storage*>(out.mutable_data_ptr());
-    a.pool = make_pool(shape[0], shape[1], in.channels_last, windows);
-    a.period_images = period / (a.pool.out_positions() * a.pool.channels);
-    a.width = width;
-    a.positive = (mode & 2) != 0;
     const int64_t grain = kGrain / (a.pool.width.size * a.pool.channels) + 1;
     torch::stable::parallel_for(0, a.rows(), grain,
                                 [&](int64_t begin, int64_t end) { pool_scatter_rows(a, begin, end); });
-  });
-  return out;
-}
+  }
+};
 
 }  // namespace
 }  // namespace reluxfast
 
 STABLE_TORCH_LIBRARY_IMPL(reluxfast, CPU, m) {
-  m.impl("max_pool_pack", TORCH_BOX(&reluxfast::max_pool_pack));
-  m.impl("max_pool_scatter", TORCH_BOX(&reluxfast::max_pool_scatter));
+  m.impl("max_pool_pack", TORCH_BOX(&reluxfast::max_pool_pack<reluxfast::Cpu>));
+  m.impl("max_pool_scatter", TORCH_BOX(&reluxfast::max_pool_scatter<reluxfast::Cpu>));
 }

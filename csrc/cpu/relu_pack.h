@@ -1,28 +1,15 @@
-// Bias, residual, clamp and bit-pack over a dense array in memory order.
+// The CPU loops of relu_pack.
 #pragma once
 
 #include <cstdint>
 
-#include "common/bits.h"
-#include "common/dtypes.h"
+#include "common/relu_pack.h"
 
 namespace reluxfast {
 
+// Words begin .. end - 1 of 32 elements each. `bias` is a.bias in the accumulation type, [channels + kWord], repeated
+// cyclically beyond channels, or null.
 template <class T>
-struct ReluPack {
-  const T* x;                   // [numel]
-  T* y;                         // [numel], may be x
-  const T* residual;            // [numel] in x's order, or null
-  uint8_t* mask;                // [packed_bytes(numel, 1)], or null
-  const Accumulation<T>* bias;  // null, or [channels + kWord], repeated cyclically beyond channels
-  int64_t numel;
-  int64_t channels;  // element i has channel i / inner % channels
-  int64_t inner;
-  Accumulation<T> lo, hi;
-};
-
-// Words begin .. end - 1 of 32 elements each.
-template <class T>
-void relu_pack_words(const ReluPack<T>& a, int64_t begin, int64_t end);
+void relu_pack_words(const ReluPack<T>& a, const Accumulation<T>* bias, int64_t begin, int64_t end);
 
 }  // namespace reluxfast

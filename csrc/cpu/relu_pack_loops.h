@@ -9,8 +9,8 @@ class BiasWalk {
   using A = Accumulation<T>;
 
  public:
-  BiasWalk(const ReluPack<T>& a, int64_t start)
-      : bias_(a.bias), channels_(a.channels), inner_(a.inner), step_(kWord % a.channels) {
+  BiasWalk(const ReluPack<T>& a, const A* bias, int64_t start)
+      : bias_(bias), channels_(a.channels), inner_(a.inner), step_(kWord % a.channels) {
     channel_ = start / inner_ % channels_;
     offset_ = start % inner_;
   }
@@ -54,13 +54,13 @@ class BiasWalk {
 };
 
 template <class T, bool kBias, bool kResidual>
-void relu_pack_loop(const ReluPack<T>& arguments, int64_t begin, int64_t end) {
+void relu_pack_loop(const ReluPack<T>& arguments, const Accumulation<T>* extended, int64_t begin, int64_t end) {
   // A copy that nothing can alias stays in registers: stores of bytes may alias anything else.
   const ReluPack<T> a = arguments;
   using A = Accumulation<T>;
   using V = Vec<A>;
   const V lo = V::broadcast(a.lo), hi = V::broadcast(a.hi);
-  BiasWalk<T> walk(a, begin * kWord);
+  BiasWalk<T> walk(a, extended, begin * kWord);
   const int64_t whole = a.numel / kWord < end ? a.numel / kWord : end;
   RF_UNROLL(4)
   for (int64_t word = begin; word < whole; ++word) {
@@ -93,13 +93,13 @@ void relu_pack_loop(const ReluPack<T>& arguments, int64_t begin, int64_t end) {
 }
 
 template <class T>
-void relu_pack_words(const ReluPack<T>& a, int64_t begin, int64_t end) {
-  if (a.bias == nullptr) {
-    a.residual == nullptr ? relu_pack_loop<T, false, false>(a, begin, end)
-                          : relu_pack_loop<T, false, true>(a, begin, end);
+void relu_pack_words(const ReluPack<T>& a, const Accumulation<T>* bias, int64_t begin, int64_t end) {
+  if (bias == nullptr) {
+    a.residual == nullptr ? relu_pack_loop<T, false, false>(a, bias, begin, end)
+                          : relu_pack_loop<T, false, true>(a, bias, begin, end);
   } else {
-    a.residual == nullptr ? relu_pack_loop<T, true, false>(a, begin, end)
-                          : relu_pack_loop<T, true, true>(a, begin, end);
+    a.residual == nullptr ? relu_pack_loop<T, true, false>(a, bias, begin, end)
+                          : relu_pack_loop<T, true, true>(a, bias, begin, end);
   }
 }
 

@@ -12,8 +12,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from reluxfast.errors import BackendUnavailable
-from reluxfast.ops.backend import active_backend, available_backends, backend
+from reluxfast.ops._register import triton_implementation
+from reluxfast.ops.backend import (
+    active_backend,
+    available_backends,
+    backend,
+    check_device,
+    warn_about_fallback,
+)
 from reluxfast.ops.gate import MODES, gate_inplace_reference, gate_reference
 from reluxfast.ops.max_pool import max_pool_pack_reference, max_pool_scatter_reference
 from reluxfast.ops.relu_pack import relu_pack_inplace_reference, relu_pack_reference
@@ -31,27 +37,32 @@ __all__ = [
     "relu_pack_",
 ]
 
-_IMPLEMENTATIONS: dict[str, tuple[Callable, Callable]] = {
-    "relu_pack": (torch.ops.reluxfast.relu_pack.default, relu_pack_reference),
-    "relu_pack_": (torch.ops.reluxfast.relu_pack_.default, relu_pack_inplace_reference),
-    "gate": (torch.ops.reluxfast.gate.default, gate_reference),
-    "gate_": (torch.ops.reluxfast.gate_.default, gate_inplace_reference),
-    "max_pool_pack": (torch.ops.reluxfast.max_pool_pack.default, max_pool_pack_reference),
-    "max_pool_scatter": (torch.ops.reluxfast.max_pool_scatter.default, max_pool_scatter_reference),
+_REFERENCES: dict[str, Callable] = {
+    "relu_pack": relu_pack_reference,
+    "relu_pack_": relu_pack_inplace_reference,
+    "gate": gate_reference,
+    "gate_": gate_inplace_reference,
+    "max_pool_pack": max_pool_pack_reference,
+    "max_pool_scatter": max_pool_scatter_reference,
+}
+# Operator, reference and Triton's kernel of each op. The dispatcher runs Triton's on CUDA where the library has none.
+_IMPLEMENTATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
+    name: (getattr(torch.ops.reluxfast, name).default, reference, triton_implementation(name))
+    for name, reference in _REFERENCES.items()
 }
 
 
 def _implementation(name: str, x: Tensor) -> Callable:
-    operator, reference = _IMPLEMENTATIONS[name]
+    operator, reference, triton = _IMPLEMENTATIONS[name]
     # A compiled graph holds the operator itself; the choice of a backend belongs to eager calls.
     if torch.compiler.is_compiling():
         return operator
     chosen = active_backend()
-    if chosen == "cpp" and x.device.type != "cpu":
-        raise BackendUnavailable(
-            "cpp", f"its kernels take CPU tensors, got one on {x.device}", "Use backend 'auto' or move the tensor"
-        )
-    return reference if chosen == "reference" else operator
+    if chosen == "auto":
+        warn_about_fallback(x.device.type)
+        return operator
+    check_device(chosen, x.device)
+    return reference if chosen == "reference" else triton if chosen == "triton" else operator
 
 
 def relu_pack(

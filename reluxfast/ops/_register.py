@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from reluxfast.checkout import serve_kernels
+from reluxfast.ops import native, triton_state
+
 NAMESPACE = "reluxfast"
+serve_kernels()
+# Each op's checks and allocation, for implementations written in Python.
+FAKES: dict[str, Callable] = {}
+
+
+def _refuse_gradients(name: str, arguments: tuple[Any, ...]) -> None:
+    if torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in arguments):
+        raise RuntimeError(_refusal(name))
 
 
 def _refusal(name: str) -> str:
@@ -32,12 +47,35 @@ def _refuse_on_call(name: str) -> None:
     op = getattr(getattr(torch.ops, NAMESPACE), name).default
 
     def autograd(*args):
-        if torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args):
-            raise RuntimeError(_refusal(name))
+        _refuse_gradients(name, args)
         with torch._C._AutoDispatchBelowAutograd():
             return op(*args)
 
     torch.library.impl(f"{NAMESPACE}::{name}", "Autograd", autograd)
+
+
+@cache
+def _triton_binding() -> ModuleType:
+    # Imports triton, which nothing before the first call needs.
+    return importlib.import_module("reluxfast.ops.triton_binding")
+
+
+def triton_implementation(name: str) -> Callable:
+    """The op's Triton implementation, to be called without the dispatcher."""
+
+    def call(*args):
+        _refuse_gradients(name, args)
+        return getattr(_triton_binding(), name)(*args)
+
+    return call
+
+
+def _register_triton(name: str) -> None:
+    qualified = f"{NAMESPACE}::{name}"
+    # A second registration would silently replace the library's own CUDA kernel.
+    compiled = native.MISSING_REASON is None and torch._C._dispatch_has_kernel_for_dispatch_key(qualified, "CUDA")
+    if triton_state.MISSING_REASON is None and not compiled:
+        torch.library.impl(qualified, "CUDA", lambda *args: getattr(_triton_binding(), name)(*args))
 
 
 def register(name: str, schema: str, reference: Callable, fake: Callable, mutates: bool = False) -> None:
@@ -54,6 +92,8 @@ def register(name: str, schema: str, reference: Callable, fake: Callable, mutate
     torch.library.define(qualified, schema)
     torch.library.impl(qualified, "default", reference)
     torch.library.register_fake(qualified)(fake)
+    FAKES[name] = fake
+    _register_triton(name)
     if mutates:
         _refuse_on_call(name)
     else:

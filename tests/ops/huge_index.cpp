@@ -36,12 +36,11 @@ void relu_pack_end() {
   for (int k = 0; k < 3 + kWord; ++k) bias[k] = static_cast<float>(k % 3);
   a.x = a.y = reserve<float>(kMany);
   a.mask = reserve<uint8_t>(packed_bytes(kMany, 1));
-  a.bias = bias;
   a.numel = kMany;
   a.channels = 3;
   a.inner = 1;
   a.hi = 8;
-  relu_pack_words(a, kMany / kWord - 2, kMany / kWord);
+  relu_pack_words(a, bias, kMany / kWord - 2, kMany / kWord);
   for (int64_t i = kMany - 64; i < kMany; ++i) {
     expect(a.y[i] == static_cast<float>(i % 3), "relu_pack value");
     expect(((a.mask[i >> 3] >> (i & 7)) & 1) == (i % 3 > 0), "relu_pack bit");

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import reluxfast as rx
-from reluxfast.ops.backend import available_backends
+from tests.device import FAST_BACKENDS as BACKENDS
 from tests.oracles.inputs import inputs
 from tests.zoo import CONSTRUCTS, Construct
 
-BACKENDS = [name for name, reason in available_backends().items() if reason is None]
+__all__ = ["BACKENDS", "Case", "as_tuple", "case"]
 
 
 @dataclass(frozen=True)

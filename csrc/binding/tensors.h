@@ -1,4 +1,5 @@
-// What the bindings share: dense order, allocation, checks and the step from a tensor's dtype to a storage type.
+// What the bindings of all ops and devices share: dense order, allocation, checks, and the step from a tensor's dtype
+// to a storage type.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -21,9 +22,6 @@ namespace reluxfast {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-
-// Elements that one thread should get at least.
-constexpr int64_t kGrain = 32768;
 
 template <class T>
 struct StorageOf {
@@ -54,6 +52,10 @@ inline std::string text(const std::vector<int64_t>& sizes) {
   std::string out = "(";
   for (size_t k = 0; k < sizes.size(); ++k) out += (k ? ", " : "") + std::to_string(sizes[k]);
   return out + ")";
+}
+
+inline std::string text(const torch::stable::Device& device) {
+  return device.is_cpu() ? "cpu" : (device.is_cuda() ? "cuda:" : "device ") + std::to_string(device.index());
 }
 
 // Dense with dim 1 innermost and the others in order, and not dense in contiguous order.
@@ -119,15 +121,20 @@ inline void check_dense(const char* name, const Tensor& x) {
                   "; call the op without the trailing underscore, or ", name, ".contiguous() first");
 }
 
+inline void check_device(const char* name, const Tensor& value, const char* like_name, const Tensor& like) {
+  STD_TORCH_CHECK(value.device() == like.device(), name, " must be on the device of ", like_name, ", ",
+                  text(like.device()), ", got ", text(value.device()));
+}
+
 inline void check_like(const char* name, const Tensor& value, const char* like_name, const Tensor& like) {
-  STD_TORCH_CHECK(value.is_cpu(), name, " must be on the device of ", like_name, ", cpu");
+  check_device(name, value, like_name, like);
   STD_TORCH_CHECK(sizes_of(value) == sizes_of(like), name, " must have the shape of ", like_name, ", ",
                   text(sizes_of(like)), ", got ", text(sizes_of(value)));
   STD_TORCH_CHECK(value.scalar_type() == like.scalar_type(), name, " must have the dtype of ", like_name);
 }
 
-inline void check_packed(const char* name, const Tensor& packed, int64_t need) {
-  STD_TORCH_CHECK(packed.is_cpu(), name, " must be on the device of g, cpu");
+inline void check_packed(const char* name, const Tensor& packed, const Tensor& g, int64_t need) {
+  check_device(name, packed, "g", g);
   STD_TORCH_CHECK(packed.scalar_type() == ScalarType::Byte && packed.dim() == 1 && packed.is_contiguous(), name,
                   " must be a contiguous 1-D uint8 tensor");
   STD_TORCH_CHECK(packed.numel() == need, name, " must hold ", need, " bytes for the given period, got ",

@@ -1,0 +1,27 @@
+// Each op on device pointers, for float, double, Half and BFloat16: starts a kernel on `stream` of the current device.
+// There is at least one output element. The error is that of the launch, not of the kernel.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "common/gate.h"
+#include "common/max_pool.h"
+#include "common/relu_pack.h"
+
+namespace reluxfast {
+namespace cuda {
+
+template <class T>
+cudaError_t launch_relu_pack(const ReluPack<T>& a, cudaStream_t stream);
+
+template <class T>
+cudaError_t launch_gate(const Gate<T>& a, cudaStream_t stream);
+
+template <class T>
+cudaError_t launch_max_pool_pack(const PoolPack<T>& a, cudaStream_t stream);
+
+template <class T>
+cudaError_t launch_max_pool_scatter(const PoolScatter<T>& a, cudaStream_t stream);
+
+}  // namespace cuda
+}  // namespace reluxfast

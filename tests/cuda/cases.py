@@ -1,0 +1,186 @@
+"""Random calls of each op for the emulated CUDA kernels, with what the reference answers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reluxfast import ops
+from reluxfast.ops.layout import is_channels_last, memory_order
+from reluxfast.ops.max_pool import pooled_size
+from reluxfast.ops.packing import field_width
+from tests.cuda.calls import Call
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+LAYOUTS = ("contiguous", "channels_last")
+
+
+def random(shape: tuple[int, ...], dtype: str, layout: str, special: bool = False) -> Tensor:
+    """Normal values, or such with NaN, infinities, zeros and subnormal halves among them."""
+    x = torch.randn(shape, dtype=torch.float64)
+    if special:
+        for value in (math.nan, math.inf, -math.inf, 0.0, -0.0, 3e-8):
+            x[torch.rand(shape) < 0.06] = value
+    x = x.to(getattr(torch, dtype))
+    if layout == "channels_last" and len(shape) >= 3:
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    return x
+
+
+def as_bytes(x: Tensor | None, like: Tensor | None = None) -> np.ndarray | None:
+    """x's elements as bytes in the dense order that `like`, or x itself, has; None for None."""
+    if x is None:
+        return None
+    flat = memory_order(x, is_channels_last(x if like is None else like))
+    return flat.contiguous().view(torch.uint8).numpy().copy()
+
+
+def relu_pack(
+    shape: tuple[int, ...],
+    dtype: str,
+    layout: str,
+    *,
+    bias: bool,
+    residual: bool,
+    bounds: tuple[float, float] = (0.0, math.inf),
+    pack: bool = True,
+    in_place: bool = False,
+    special: bool = False,
+    offsets: dict[str, int] | None = None,
+    most_blocks: int = 2,
+) -> Call:
+    """relu_pack of a tensor of the given shape, which is not empty."""
+    x = random(shape, dtype, layout, special)
+    b = random(shape[1:2], dtype, "contiguous", special) if bias else None
+    r = random(shape, dtype, layout, special) if residual else None
+    with ops.backend("reference"):
+        y, mask = ops.relu_pack(x, b, r, *bounds, pack)
+    channels_innermost = not bias or is_channels_last(x)
+    inputs = {"x": as_bytes(x), "bias": as_bytes(b), "residual": as_bytes(r, x)}
+    expected = {"y": as_bytes(y, x), "mask": as_bytes(mask) if pack else None}
+    parameters = {
+        "numel": x.numel(),
+        "channels": shape[1] if bias else 1,
+        "inner": 1 if channels_innermost else math.prod(shape[2:]),
+        "lo": bounds[0],
+        "hi": bounds[1],
+        "most_blocks": most_blocks,
+    }
+    return Call("relu_pack", dtype, inputs, expected, parameters, {"y": "x"} if in_place else {}, offsets or {})
+
+
+def gate(
+    shape: tuple[int, ...],
+    dtype: str,
+    mode: int,
+    *,
+    classes: int = 1,
+    skip: bool = False,
+    in_place: bool = False,
+    special: bool = False,
+    offsets: dict[str, int] | None = None,
+    most_blocks: int = 2,
+    threads: bool = False,
+) -> Call:
+    """gate of `classes` tensors of the given shape, which is not empty, that share one mask."""
+    shape = (classes * shape[0], *shape[1:])
+    g, s = random(shape, dtype, "contiguous", special), random(shape, dtype, "contiguous", special) if skip else None
+    period = g.numel() // classes
+    mask = ops.relu_pack(torch.randn(period), pack=True)[1] if mode & 1 else None
+    with ops.backend("reference"):
+        out = ops.gate(g, mask, s, mode, period)
+    inputs = {"g": as_bytes(g), "skip": as_bytes(s), "mask": as_bytes(mask)}
+    parameters = {
+        "repeats": classes if mode & 1 else 1,
+        "period": period if mode & 1 else g.numel(),
+        "mode": mode,
+        "most_blocks": most_blocks,
+        "threads": threads,
+    }
+    return Call(
+        "gate", dtype, inputs, {"out": as_bytes(out)}, parameters, {"out": "g"} if in_place else {}, offsets or {}
+    )
+
+
+def _windows(size, out, kernel, stride, padding, dilation) -> list[list[int]]:
+    along = [list(w) for w in zip(size, out, kernel, stride, padding, dilation, strict=True)]
+    return [[1, 1, 1, 1, 0, 1]] * (3 - len(along)) + along
+
+
+def _images(shape: tuple[int, ...], x: Tensor) -> dict[str, int]:
+    if is_channels_last(x):
+        return {"images": shape[0], "channels": shape[1]}
+    return {"images": shape[0] * shape[1], "channels": 1}
+
+
+def max_pool_pack(
+    shape: tuple[int, ...],
+    pool: tuple,
+    dtype: str,
+    layout: str,
+    *,
+    relu: bool,
+    pack: bool = True,
+    special: bool = False,
+    offsets: dict[str, int] | None = None,
+    most_blocks: int = 2,
+) -> Call:
+    """max_pool_pack with pool = (kernel, stride, padding, dilation, ceil_mode) of a tensor that is not empty."""
+    *window, ceil_mode = pool
+    x = random(shape, dtype, layout, special)
+    with ops.backend("reference"):
+        y, winner, mask = ops.max_pool_pack(x, *window, ceil_mode, relu, pack)
+    expected = {
+        "y": as_bytes(y, x),
+        "winner": as_bytes(winner) if pack else None,
+        "mask": as_bytes(mask) if pack and relu else None,
+    }
+    parameters = {
+        **_images(shape, x),
+        "windows": _windows(shape[2:], y.shape[2:], *window),
+        "width": field_width(math.prod(window[0])),
+        "relu": relu,
+        "most_blocks": most_blocks,
+    }
+    return Call("max_pool_pack", dtype, {"x": as_bytes(x)}, expected, parameters, {}, offsets or {})
+
+
+def max_pool_scatter(
+    shape: tuple[int, ...],
+    pool: tuple,
+    dtype: str,
+    layout: str,
+    mode: int,
+    *,
+    classes: int = 1,
+    special: bool = False,
+    offsets: dict[str, int] | None = None,
+    most_blocks: int = 2,
+    threads: bool = False,
+) -> Call:
+    """The reverse of a pool over a tensor of the given shape, for `classes` gradients that share its winners."""
+    *window, ceil_mode = pool
+    x = random(shape, dtype, layout)
+    sizes = list(zip(shape[2:], *window, strict=True))
+    out_spatial = [pooled_size(*size, ceil_mode) for size in sizes]
+    g = random((classes * shape[0], shape[1], *out_spatial), dtype, layout, special)
+    with ops.backend("reference"):
+        y, winner, _ = ops.max_pool_pack(x if is_channels_last(g) else x.contiguous(), *window, ceil_mode)
+        # Any bits will do, and those of a maximum over many taps would all be 1.
+        mask = ops.relu_pack(torch.randn(y.numel()))[1] if mode & 1 else None
+        out = ops.max_pool_scatter(g, winner, mask, shape[2:], *window, mode, y.numel())
+    in_period = _images(shape, g)
+    parameters = {
+        **_images(tuple(g.shape), g),
+        "windows": _windows(shape[2:], out_spatial, *window),
+        "period_images": in_period["images"],
+        "width": field_width(math.prod(window[0])),
+        "positive": bool(mode & 2),
+        "most_blocks": most_blocks,
+        "threads": threads,
+    }
+    inputs = {"g": as_bytes(g), "winner": as_bytes(winner), "mask": as_bytes(mask)}
+    return Call("max_pool_scatter", dtype, inputs, {"out": as_bytes(out, g)}, parameters, {}, offsets or {})

@@ -1,0 +1,139 @@
+// The CUDA kernels as numpy calls. Arrays are taken as bytes, in memory order; `dtype` names what x, y, g and the like
+// hold, half types as their 16 bits.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "emulation/launch.h"
+
+namespace py = pybind11;
+using namespace reluxfast;
+
+namespace {
+
+using Bytes = py::array_t<uint8_t>;
+using Sizes = std::vector<int64_t>;
+
+template <class T>
+const T* in(const std::optional<Bytes>& bytes) {
+  return bytes ? reinterpret_cast<const T*>(bytes->data()) : nullptr;
+}
+
+template <class T>
+T* out(std::optional<Bytes>& bytes) {
+  return bytes ? reinterpret_cast<T*>(bytes->mutable_data()) : nullptr;
+}
+
+template <class F>
+void dispatch(const std::string& dtype, const F& f) {
+  if (dtype == "float32") return f(float{});
+  if (dtype == "float64") return f(double{});
+  if (dtype == "float16") return f(Half{});
+  if (dtype == "bfloat16") return f(BFloat16{});
+  throw std::invalid_argument("dtype: " + dtype);
+}
+
+void relu_pack(const std::string& dtype, std::optional<Bytes> x, std::optional<Bytes> y, std::optional<Bytes> residual,
+               std::optional<Bytes> mask, std::optional<Bytes> bias, int64_t numel, int64_t channels, int64_t inner,
+               double lo, double hi, int64_t most_blocks) {
+  dispatch(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ReluPack<T> a;
+    a.x = in<T>(x);
+    a.y = out<T>(y);
+    a.residual = in<T>(residual);
+    a.mask = out<uint8_t>(mask);
+    a.bias = in<T>(bias);
+    a.numel = numel;
+    a.channels = channels;
+    a.inner = inner;
+    a.lo = static_cast<Accumulation<T>>(lo);
+    a.hi = static_cast<Accumulation<T>>(hi);
+    const py::gil_scoped_release released;
+    emulation::relu_pack(a, emulation::Launch(most_blocks, true));
+  });
+}
+
+void gate(const std::string& dtype, std::optional<Bytes> g, std::optional<Bytes> result, std::optional<Bytes> skip,
+          std::optional<Bytes> mask, int64_t repeats, int64_t period, int mode, int64_t most_blocks, bool threads) {
+  dispatch(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    Gate<T> a;
+    a.g = in<T>(g);
+    a.out = out<T>(result);
+    a.skip = in<T>(skip);
+    a.mask = in<uint8_t>(mask);
+    a.repeats = repeats;
+    a.period = period;
+    a.mode = mode;
+    const py::gil_scoped_release released;
+    emulation::gate(a, emulation::Launch(most_blocks, threads));
+  });
+}
+
+// Each window is size, out, kernel, stride, padding, dilation.
+Pool make_pool(int64_t images, int64_t channels, const std::vector<Sizes>& windows) {
+  const auto window = [&](int k) {
+    const Sizes& w = windows.at(k);
+    return Window{w.at(0), w.at(1), w.at(2), w.at(3), w.at(4), w.at(5)};
+  };
+  return Pool{images, channels, window(0), window(1), window(2)};
+}
+
+void max_pool_pack(const std::string& dtype, std::optional<Bytes> x, std::optional<Bytes> y,
+                   std::optional<Bytes> winner, std::optional<Bytes> mask, int64_t images, int64_t channels,
+                   const std::vector<Sizes>& windows, int width, bool relu, int64_t most_blocks) {
+  dispatch(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    PoolPack<T> a;
+    a.x = in<T>(x);
+    a.y = out<T>(y);
+    a.winner = out<uint8_t>(winner);
+    a.mask = out<uint8_t>(mask);
+    a.pool = make_pool(images, channels, windows);
+    a.width = width;
+    a.relu = relu;
+    const py::gil_scoped_release released;
+    emulation::max_pool_pack(a, emulation::Launch(most_blocks, true));
+  });
+}
+
+void max_pool_scatter(const std::string& dtype, std::optional<Bytes> g, std::optional<Bytes> winner,
+                      std::optional<Bytes> mask, std::optional<Bytes> result, int64_t images, int64_t channels,
+                      const std::vector<Sizes>& windows, int64_t period_images, int width, bool positive,
+                      int64_t most_blocks, bool threads) {
+  dispatch(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    PoolScatter<T> a;
+    a.g = in<T>(g);
+    a.winner = in<uint8_t>(winner);
+    a.mask = in<uint8_t>(mask);
+    a.out = out<T>(result);
+    a.pool = make_pool(images, channels, windows);
+    a.period_images = period_images;
+    a.width = width;
+    a.positive = positive;
+    const py::gil_scoped_release released;
+    emulation::max_pool_scatter(a, emulation::Launch(most_blocks, threads));
+  });
+}
+
+}  // namespace
+
+PYBIND11_MODULE(emulated_kernels, m) {
+  m.def("relu_pack", &relu_pack, py::kw_only(), py::arg("dtype"), py::arg("x").noconvert(), py::arg("y").noconvert(),
+        py::arg("residual").noconvert(), py::arg("mask").noconvert(), py::arg("bias").noconvert(), py::arg("numel"),
+        py::arg("channels"), py::arg("inner"), py::arg("lo"), py::arg("hi"), py::arg("most_blocks"));
+  m.def("gate", &gate, py::kw_only(), py::arg("dtype"), py::arg("g").noconvert(), py::arg("out").noconvert(),
+        py::arg("skip").noconvert(), py::arg("mask").noconvert(), py::arg("repeats"), py::arg("period"),
+        py::arg("mode"), py::arg("most_blocks"), py::arg("threads"));
+  m.def("max_pool_pack", &max_pool_pack, py::kw_only(), py::arg("dtype"), py::arg("x").noconvert(),
+        py::arg("y").noconvert(), py::arg("winner").noconvert(), py::arg("mask").noconvert(), py::arg("images"),
+        py::arg("channels"), py::arg("windows"), py::arg("width"), py::arg("relu"), py::arg("most_blocks"));
+  m.def("max_pool_scatter", &max_pool_scatter, py::kw_only(), py::arg("dtype"), py::arg("g").noconvert(),
+        py::arg("winner").noconvert(), py::arg("mask").noconvert(), py::arg("out").noconvert(), py::arg("images"),
+        py::arg("channels"), py::arg("windows"), py::arg("period_images"), py::arg("width"), py::arg("positive"),
+        py::arg("most_blocks"), py::arg("threads"));
+}

@@ -1,0 +1,136 @@
+// Runs the last blocks of the CUDA kernels over arrays of more than 2^32 elements. The arrays are address space without
+// memory behind it, of which those blocks touch a few pages; an index that does not fit in 64-bit arithmetic faults or
+// is wrong.
+#include "emulation/cuda.h"
+//
+#include <sys/mman.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "cuda/gate.cuh"
+#include "cuda/max_pool_pack.cuh"
+#include "cuda/max_pool_scatter.cuh"
+#include "cuda/relu_pack.cuh"
+
+using namespace reluxfast;
+
+namespace {
+
+// As many blocks as there is work for, of which the last `count` run.
+struct LastBlocks {
+  unsigned count;
+
+  template <auto* kKernel, class... Arguments>
+  void run(int64_t blocks_x, int64_t blocks_y, dim3 block, const Arguments&... arguments) {
+    const dim3 size{static_cast<unsigned>(blocks_x), static_cast<unsigned>(blocks_y)};
+    emulation::launch(size, block, true, kKernel, emulation::From{size.x * size.y - count}, arguments...);
+  }
+};
+
+template <class T>
+T* reserve(int64_t count) {
+  void* p = mmap(nullptr, static_cast<size_t>(count) * sizeof(T), PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) std::exit(77);
+  return static_cast<T*>(p);
+}
+
+void expect(bool right, const char* what) {
+  if (right) return;
+  std::printf("wrong: %s\n", what);
+  std::exit(1);
+}
+
+constexpr int64_t kMany = (int64_t{1} << 32) + 96;
+
+void relu_pack_end(int64_t inner) {
+  ReluPack<float> a{};
+  const float bias[3] = {0, 1, 2};
+  a.x = a.y = reserve<float>(kMany);
+  a.mask = reserve<uint8_t>(packed_bytes(kMany, 1));
+  a.bias = bias;
+  a.numel = kMany;
+  a.channels = 3;
+  a.inner = inner;
+  a.hi = 8;
+  LastBlocks last{2};
+  cuda::relu_pack(a, last);
+  for (int64_t i = kMany - 64; i < kMany; ++i) {
+    expect(a.y[i] == static_cast<float>(i / inner % 3), "relu_pack value");
+    expect(((a.mask[i >> 3] >> (i & 7)) & 1) == (i / inner % 3 > 0), "relu_pack bit");
+  }
+}
+
+void gate_end() {
+  // Two classes; the second begins beyond 2^32.
+  Gate<float> a{};
+  float* g = reserve<float>(2 * kMany);
+  uint8_t* mask = reserve<uint8_t>(packed_bytes(kMany, 1));
+  for (int64_t i = kMany - 64; i < kMany; ++i) g[kMany + i] = static_cast<float>(i % 5);
+  for (int64_t b = (kMany - 64) / 8; b < kMany / 8; ++b) mask[b] = 0x5a;
+  a.g = g;
+  a.out = g;
+  a.mask = mask;
+  a.repeats = 2;
+  a.period = kMany;
+  a.mode = 1;
+  LastBlocks last{2};
+  cuda::gate(a, last);
+  for (int64_t i = kMany - 64; i < kMany; ++i) {
+    expect(g[kMany + i] == (((0x5a >> (i & 7)) & 1) ? static_cast<float>(i % 5) : 0.0f), "gate value");
+  }
+}
+
+// One image so large that its last windows lie beyond 2^31 and its last rows beyond 2^33, or so many small ones.
+void pool_end(int64_t images, int64_t channels, int64_t height, int64_t width) {
+  PoolPack<float> a{};
+  a.pool = Pool{images, channels, Window{1, 1, 1, 1, 0, 1}, Window{height, height / 2, 2, 2, 0, 1},
+                Window{width, width / 2, 2, 2, 0, 1}};
+  a.width = 2;
+  float* x = reserve<float>(a.numel_in());
+  a.x = x;
+  a.y = reserve<float>(a.numel_out());
+  a.winner = reserve<uint8_t>(packed_bytes(a.numel_out(), 2));
+  expect(a.numel_out() > (int64_t{1} << 31), "size of the case");
+  const int64_t row = width * channels, last_row = a.numel_in() - 2 * row;
+  for (int64_t i = 0; i < 2 * row; ++i) x[last_row + i] = static_cast<float>(i % 7);
+  LastBlocks last{static_cast<unsigned>(row / 2 / 256 + 2)};
+  cuda::max_pool_pack(a, last);
+
+  PoolScatter<float> s{};
+  s.pool = a.pool;
+  s.g = a.y;
+  s.winner = a.winner;
+  s.period_images = images;
+  s.width = 2;
+  s.out = reserve<float>(a.numel_in());
+  last.count = 2;
+  cuda::max_pool_scatter(s, last);
+  for (int64_t w = 0; w < width / 2; ++w) {
+    for (int64_t c = 0; c < channels; ++c) {
+      const int64_t y = a.numel_out() - row / 2 + w * channels + c;
+      float best = -1, sum = 0;
+      for (int64_t tap = 0; tap < 4; ++tap) {
+        const int64_t at = last_row + (tap / 2) * row + (2 * w + tap % 2) * channels + c;
+        best = x[at] > best ? x[at] : best;
+        sum += s.out[at];
+        expect(s.out[at] == 0 || s.out[at] == x[at], "scatter goes to the winner");
+      }
+      expect(a.y[y] == best, "pool value");
+      expect(sum == best, "scatter value");
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  relu_pack_end(1);
+  relu_pack_end(int64_t{1} << 30);
+  gate_end();
+  pool_end(1, 16, 24000, 24000);
+  pool_end(6000000, 1, 38, 38);
+  std::printf("right\n");
+  return 0;
+}

@@ -1,0 +1,50 @@
+"""The emulated CUDA kernels under the compiler's sanitizers, replaying calls in a process without torch."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from tests.cuda import build, calls, cases
+from tests.cuda.test_max_pool import SHAPES_AND_POOLS
+
+
+def _calls(threads: bool, dtypes: tuple[str, ...]) -> list[calls.Call]:
+    made = []
+    for dtype, layout in product(dtypes, cases.LAYOUTS):
+        for shape, bias in (((2, 3, 5, 7), True), ((1, 16, 9, 7), True), ((2, 5, 3, 16), True), ((45,), False)):
+            made.append(cases.relu_pack(shape, dtype, layout, bias=bias, residual=True, in_place=not bias))
+        for mode, classes in ((0, 1), (1, 3), (3, 1)):
+            made.append(cases.gate((2, 3, 5, 7), dtype, mode, classes=classes, skip=mode == 0, threads=threads))
+            made.append(cases.gate((2, 16, 3, 4), dtype, mode, classes=classes, skip=mode > 0, threads=threads))
+        for name in ("2x2/2 odd size", "2x2/2 chunks", "3x3/2 chunks", "5x4 chunks", "3-d chunks", "dilated"):
+            made.append(cases.max_pool_pack(*SHAPES_AND_POOLS[name], dtype, layout, relu=True))
+            made.append(cases.max_pool_scatter(*SHAPES_AND_POOLS[name], dtype, layout, 3, classes=2, threads=threads))
+    # One array at a time where no chunk may be read or written at once.
+    dtype, nhwc = dtypes[0], "channels_last"
+    for name in ("x", "y", "residual", "bias"):
+        made.append(cases.relu_pack((2, 8, 3, 3), dtype, nhwc, bias=True, residual=True, offsets={name: 1}))
+    for name in ("g", "out", "skip", "mask"):
+        made.append(cases.gate((2, 8, 3, 3), dtype, 3, classes=2, skip=True, offsets={name: 1}, threads=threads))
+    for pool in ("2x2/2 chunks", "5x4 chunks"):
+        for name in ("x", "y"):
+            made.append(cases.max_pool_pack(*SHAPES_AND_POOLS[pool], dtype, nhwc, relu=True, offsets={name: 1}))
+        for name in ("g", "out", "winner", "mask"):
+            call = cases.max_pool_scatter(*SHAPES_AND_POOLS[pool], dtype, nhwc, 3, offsets={name: 1}, threads=threads)
+            made.append(call)
+    return made
+
+
+def _replay(sanitizer: str, made: list[calls.Call], session_folder, tmp_path) -> None:
+    folder = build.emulated_kernels(session_folder, sanitizer)
+    calls.save(made, tmp_path / "calls.npz")
+    done = build.python_with(sanitizer, "-m", "tests.cuda.calls", tmp_path / "calls.npz", folder)
+    assert done.returncode == 0 and done.stdout == f"{len(made)} calls\n", f"{done.stdout}\n{done.stderr[-6000:]}"
+
+
+def test_addresses_and_undefined_behaviour(session_folder, needs_compiler, tmp_path):
+    _replay("address", _calls(False, cases.DTYPES), session_folder, tmp_path)
+
+
+def test_races(session_folder, needs_compiler, tmp_path):
+    # One type per size of chunk: which threads share a word depends on nothing else.
+    _replay("thread", _calls(True, ("float32", "float64", "float16")), session_folder, tmp_path)

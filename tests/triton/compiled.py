@@ -1,0 +1,139 @@
+"""Compiles what the bindings launch, for an sm_90 GPU that need not be there; a program, run without the interpreter.
+
+Triton's own launcher specialises and compiles, as it would there; only the launch is left out. Prints one JSON object
+per kernel: its case, registers, stack, shared memory, and the PTX's memory accesses.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+
+from reluxfast import ops
+from reluxfast.kernels import gate as gate_kernel
+from reluxfast.kernels import max_pool as max_pool_kernels
+from reluxfast.kernels import relu_pack as relu_pack_kernel
+from reluxfast.ops import triton_binding as binding
+
+CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+
+
+class _AbsentGpu:
+    """What Triton's launcher asks of a driver before it compiles."""
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+class _Compiling:
+    """Stands for a kernel: compiles what is launched instead of running it."""
+
+    def __init__(self, kernel):
+        self.kernel, self.built = kernel, None
+
+    def __getitem__(self, grid):
+        def compile_only(*arguments, **constants):
+            self.built = self.kernel.warmup(*arguments, grid=grid, **constants)
+
+        return compile_only
+
+
+def _resources(cubin: bytes) -> tuple[int, int]:
+    """Registers and bytes of stack; whatever is spilled lies on the stack."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        text = subprocess.run([CUOBJDUMP, "-res-usage", file.name], check=True, capture_output=True, text=True).stdout
+    registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", text).groups()
+    return int(registers), int(stack)
+
+
+def described(kernel: _Compiling) -> dict:
+    """What the compiler made of the kernel's last launch."""
+    built = kernel.built
+    registers, stack = _resources(built.asm["cubin"])
+    accesses = collections.Counter(
+        re.findall(r"\b((?:ld|st)\.global[\w.:]*|atom\.[\w.]+|red\.[\w.]+)", built.asm["ptx"])
+    )
+    return {
+        "kernel": kernel.kernel.__name__.strip("_"),
+        "registers": registers,
+        "stack": stack,
+        "shared": built.metadata.shared,
+        "accesses": dict(accesses),
+        "flushes_denormals": ".ftz" in built.asm["ptx"],
+    }
+
+
+def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
+    """Name -> a call of a binding: each branch of each kernel, in sizes that are multiples of 16."""
+    x = torch.zeros(2, 64, 16, 16, dtype=dtype)
+    last = x.to(memory_format=torch.channels_last)
+    bias, mask = torch.zeros(64, dtype=dtype), torch.zeros(x.numel() // 8, dtype=torch.uint8)
+    twice = torch.cat([last, last])
+    two, three = ([2, 2], [2, 2], [0, 0], [1, 1]), ([3, 3], [2, 2], [1, 1], [1, 1])
+    five, dilated = ([5, 5], [2, 2], [2, 2], [1, 1]), ([3, 3], [1, 1], [1, 1], [2, 2])
+    deep = torch.zeros(1, 64, 4, 8, 8, dtype=dtype).to(memory_format=torch.channels_last_3d)
+    cube = ([2, 2, 2], [2, 2, 2], [0, 0, 0], [1, 1, 1])
+
+    def scatter(pool, layout=last, mode=3):
+        y, winner, bits = ops.max_pool_pack(layout, *pool, relu=True)
+        return binding.max_pool_scatter(y, winner, bits, layout.shape[2:], *pool, mode, y.numel())
+
+    return {
+        "gate, gradient": lambda: binding.gate(last, mask, None, 1, x.numel()),
+        "gate, guided + skip": lambda: binding.gate(last, mask, last, 3, x.numel()),
+        "gate, guided + skip, classes": lambda: binding.gate(twice, mask, twice, 3, x.numel()),
+        "relu_pack": lambda: binding.relu_pack(last, None, None, 0.0, float("inf"), True),
+        "relu_pack, residual": lambda: binding.relu_pack(last, None, last, 0.0, 6.0, True),
+        "relu_pack, bias + residual": lambda: binding.relu_pack(last, bias, last, 0.0, 6.0, True),
+        "relu_pack, bias, contiguous": lambda: binding.relu_pack(x, bias, None, 0.0, 6.0, True),
+        "relu_pack, no bits": lambda: binding.relu_pack(last, None, None, 0.0, 6.0, False),
+        "max_pool_pack 2x2": lambda: binding.max_pool_pack(last, *two, False, True, True),
+        "max_pool_pack 3x3": lambda: binding.max_pool_pack(last, *three, False, True, True),
+        "max_pool_pack 5x5": lambda: binding.max_pool_pack(last, *five, False, False, True),
+        "max_pool_pack 3x3, contiguous": lambda: binding.max_pool_pack(x, *three, False, True, True),
+        "max_pool_pack 2x2x2": lambda: binding.max_pool_pack(deep, *cube, False, True, True),
+        "max_pool_scatter 2x2": lambda: scatter(two),
+        "max_pool_scatter 3x3": lambda: scatter(three),
+        "max_pool_scatter 5x5": lambda: scatter(five, mode=0),
+        "max_pool_scatter 3x3 dilated": lambda: scatter(dilated),
+        "max_pool_scatter 3x3, contiguous": lambda: scatter(three, x),
+        "max_pool_scatter 2x2x2": lambda: scatter(cube, deep),
+    }
+
+
+def main(dtypes: list[str]) -> None:
+    triton.runtime.driver.set_active(_AbsentGpu())
+    kernels = []
+    for module in (gate_kernel, relu_pack_kernel, max_pool_kernels):
+        for name in [n for n in vars(module) if n.endswith("_kernel")]:
+            kernels.append(_Compiling(getattr(module, name)))
+            setattr(module, name, kernels[-1])
+    for dtype in dtypes:
+        for name, call in cases(getattr(torch, dtype)).items():
+            call()
+            (kernel,) = [k for k in kernels if k.built is not None]
+            row = {"case": name, "dtype": dtype, "triton": triton.__version__} | described(kernel)
+            print(json.dumps(row), flush=True)
+            kernel.built = None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
