@@ -77,6 +77,7 @@ def described(kernel: _Compiling) -> dict:
         "stack": stack,
         "shared": built.metadata.shared,
         "accesses": dict(accesses),
+        "floats": sorted({kind for kind in built.src.signature.values() if kind.startswith("fp")}),
         "flushes_denormals": ".ftz" in built.asm["ptx"],
     }
 
