@@ -26,7 +26,15 @@ from reluxfast.methods import METHODS
 from reluxfast.program_file import load_program, row_shape
 
 # Options of methods, as the command line calls them.
-_METHOD_OPTIONS = {"layer": "--layer", "n_steps": "--steps", "n_samples": "--samples", "seed": "--seed"}
+_METHOD_OPTIONS = {
+    "layer": "--layer",
+    "n_steps": "--steps",
+    "n_samples": "--samples",
+    "seed": "--seed",
+    "composite": "--composite",
+}
+# The others need arguments.
+_NAMED_ALONE = [name for name in rx.composites() if name != "epsilon_gamma_box"]
 _FLAGS = _METHOD_OPTIONS | {
     "methods": "--method",
     **{name: f"--{name}" for name in ("method", "target", "rtol", "size", "mean", "std", "fit", "out", "backend")},
@@ -127,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
         "--method", default="guided_backprop", metavar="NAME", help=f"{', '.join(METHODS)} (%(default)s)"
     )
     explain.add_argument("--layer", metavar="PATH", help="module path, for grad_cam and guided_grad_cam")
+    explain.add_argument(
+        "--composite", metavar="NAME", help=f"rules of lrp: {', '.join(_NAMED_ALONE)}; default: epsilon_plus_flat"
+    )
     explain.add_argument(
         "--out",
         default=".",

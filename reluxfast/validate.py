@@ -24,6 +24,8 @@ from reluxfast.methods.run import Run
 from reluxfast.methods.targets import flat_targets
 from reluxfast.progress import progress_bar
 from reluxfast.relevance.engine import Engine
+from reluxfast.relevance.lrp.assign import relevance_everywhere
+from reluxfast.relevance.lrp.steps import MapStep
 from reluxfast.relevance.steps import GateStep, PoolStep
 from reluxfast.relevance.walk import Tape
 from reluxfast.top_targets import top_targets
@@ -129,6 +131,8 @@ def validate(
         chosen = [name for name in chosen if not name.endswith("grad_cam")]
     elif methods is None and any(item.dim() != 4 for item in given):
         chosen.remove("guided_grad_cam")  # it multiplies images by a map
+    if methods is None and not relevance_everywhere(engine.graph):
+        chosen.remove("lrp")  # a node without an LRP rule
     tolerance = TOLERANCES[known.dtype] if rtol is None else rtol
     if target is None:
         target = top_targets(known, given)
@@ -218,7 +222,9 @@ class _Gates:
     def impose(self, tape: Tape) -> None:
         recorded = self.tapes[self.position]
         self.position += 1
-        gates = {s.name for part, _ in tape.parts for s in part.steps if isinstance(s, (GateStep, PoolStep))}
+        steps = [s for part, _ in tape.parts for s in part.steps]
+        gates = {s.name for s in steps if isinstance(getattr(s, "inner", s), (GateStep, PoolStep))}
+        factors = {s.name for s in steps if isinstance(s, MapStep)}
         for frame, found in zip(_frames(tape), recorded, strict=True):
             for name in gates & frame.saved.keys():
                 mine, theirs = frame.saved[name], found[name]
@@ -227,6 +233,17 @@ class _Gates:
                         self.flipped += _bits(a ^ b)
                         self.total += 8 * a.numel()
                 frame.saved[name] = theirs
+            for name in factors & frame.saved.keys():
+                self._impose_factors(frame.saved[name][0], found[name][0])
+
+    def _impose_factors(self, mine: list, theirs: list) -> None:
+        """A factor that is 0 in one engine only belongs to a ReLU that rounding flips."""
+        for i, (a, b) in enumerate(zip(mine, theirs, strict=True)):
+            if a is not None:
+                b = b.to(a.dtype)
+                self.flipped += int(((a == 0) != (b == 0)).sum())
+                self.total += a.numel()
+                mine[i] = torch.where((a == 0) | (b == 0), b, a)
 
 
 def _bits(x: torch.Tensor) -> int:

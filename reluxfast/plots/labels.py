@@ -14,6 +14,7 @@ _NAMES = {
     "input_x_gradient": "Input × gradient",
     "guided_backprop": "Guided backprop",
     "deconvnet": "DeconvNet",
+    "lrp": "LRP",
     "grad_cam": "Grad-CAM",
     "guided_grad_cam": "Guided Grad-CAM",
     "integrated_gradients": "Integrated gradients",

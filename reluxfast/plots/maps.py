@@ -11,6 +11,7 @@ from reluxfast.errors import InvalidInput
 
 SIGNED, SEQUENTIAL = "RdBu_r", "Reds"
 _UNITS = {
+    "lrp": "logits",
     "input_x_gradient": "logits",
     "integrated_gradients": "logits",
     "grad_cam": "class activation",

@@ -84,3 +84,8 @@ def _checked(graph: Graph, layer_rules: Mapping[str, Rule]) -> dict[str, Rule]:
         if not isinstance(rule, Rule):
             raise InvalidInput("layer_rules", "must map to rules of reluxfast.rules", repr(rule))
     return {alias: rule for path, rule in layer_rules.items() for alias in graph.modules[path]}
+
+
+def relevance_everywhere(graph: Graph) -> bool:
+    """Whether every node that a signal passes has an LRP rule under the named composites."""
+    return all(kind_of(node) != "other" for node in graph if node.inputs)
