@@ -62,6 +62,10 @@ _TORCH_AT_ZERO = dict.fromkeys(SPELLINGS, 0.0) | {
     "torch.maximum(x, zeros(()))": 0.5,
     "torch.max(x, tensor(0))": 0.5,
     "torch.max(zeros, x)": 0.5,
+    "torch.where(x < 0, 0, x)": 1.0,
+    "x * (x >= 0)": 1.0,
+    "x[x < 0] = 0": 1.0,
+    "torch.fmax(x, tensor(0))": 1.0,
 }
 
 
