@@ -38,14 +38,14 @@ class Layer:
 Composite = Callable[[Layer], Rule | None]
 
 
-def by_kind(convolution: Rule, linear: Rule, sums: Rule | None = None) -> Composite:
-    """Rules for convolutions and linear maps; `sums`, or `Norm`, for sums; `Pass` for activations and batch norms."""
+def by_kind(convolution: Rule, linear: Rule, rest: Rule | None = None) -> Composite:
+    """Rules for convolutions and linear maps; for sums and batch norms `rest`, else `Norm` and `Pass`."""
     rules = {
         "convolution": convolution,
         "linear": linear,
-        "sum": sums or Norm(),
+        "sum": rest or Norm(),
         "activation": Pass(),
-        "batch_norm": Pass(),
+        "batch_norm": rest or Pass(),
     }
 
     def composite(layer: Layer) -> Rule | None:

@@ -63,7 +63,7 @@ def assign(
 
 
 def _one_rule(rule: Rule) -> Composite:
-    return by_kind(rule, rule, sums=rule if isinstance(rule, Zero) else None)
+    return by_kind(rule, rule, rest=rule if isinstance(rule, Zero) else None)
 
 
 def _override(node: Node, kind: str, overrides: Mapping[str, Rule]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reluxfast.graph import Graph, Node
-from reluxfast.graph.node import references
+from reluxfast.graph.node import Ref, references
 
 # Every element of the result is one element of an operand: relevance is carried along.
 _CARRIES = set(
@@ -16,6 +16,7 @@ _CARRIES = set(
     "diagonal to _to_copy type_as dropout feature_dropout alpha_dropout feature_alpha_dropout slice_scatter "
     "select_scatter diagonal_scatter lift_fresh_copy lift_fresh getitem copy".split()
 )
+_PICKS = set("index gather take_along_dim take masked_select".split())
 # Multiples of an operand.
 _SCALES = set("mul multiply div divide true_divide neg negative tril triu".split())
 # Sums of elements with weights that are not negative.
@@ -73,11 +74,22 @@ def kind_of(node: Node) -> str:
             return "scale"
         return "sum" if short in _AVERAGES | _OTHER_SUMS else "other"
     if node.kind == "call":
+        if short in _PICKS:
+            return "carry"
+        if short in _SCALES and len(node.inputs) == 1 and _is_scaled(node, short):
+            return "scale"
         if short in _WINNERS:
             return "max_pool"
         if short in _THROUGH_ZERO | (_ABOVE_ZERO - {"softmax", "_softmax", "exp"}) and len(node.inputs) == 1:
             return "activation"
     return "other"
+
+
+def _is_scaled(node: Node, short: str) -> bool:
+    """Whether the one operand that carries relevance is multiplied, not squared or divided by."""
+    operands = [a.name for a in node.args if isinstance(a, Ref)]
+    divides_by_it = short in ("div", "divide", "true_divide") and operands[:1] != [node.inputs[0]]
+    return operands.count(node.inputs[0]) == 1 and not divides_by_it and not node.kwargs.get("rounding_mode")
 
 
 def passes_zero(node: Node) -> bool:

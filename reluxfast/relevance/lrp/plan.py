@@ -125,7 +125,7 @@ class _RelevancePlanner(Planner):
             return SumStep(value, inner.inputs, inner=inner, epsilon=None, bounds=bounds)
         if isinstance(rule, rules.Norm | rules.Epsilon) and kind in ("sum", "batch_norm"):
             return SumStep(value, inner.inputs, inner=inner, epsilon=rule.epsilon, bounds=bounds)
-        if rule is None and kind in ("carry", "max_pool", "scale"):
+        if kind in ("carry", "max_pool", "scale") and (rule is None or isinstance(rule, rules.Pass)):
             return CarryStep(value, inner.inputs, inner=inner, unchanged=kind == "scale")
         if rule is None:
             raise self._refused(node, "has no LRP rule")
@@ -159,7 +159,7 @@ class _RelevancePlanner(Planner):
 
         main = build(PLAIN, PLAIN)
         step = MapStep(value, source.inputs, map=main, bounds=bounds)
-        step.parts = [_bound(part, parts, bias, build) for part in parts]
+        step.parts = [_bound(part, parts, bias, build, self.weights.dtype != torch.float64) for part in parts]
         if isinstance(rule, rules.ZBox):
             step.low, step.high = (self._box(v, source) for v in (rule.low, rule.high))
         return step
@@ -211,11 +211,12 @@ def _native(step: RelevanceStep) -> str:
     return MULTIPLIER if isinstance(step, SumStep) else step.form
 
 
-def _bound(part: Part, parts: tuple[Part, ...], bias: torch.Tensor | None, build: Callable) -> BoundPart:
+def _bound(part: Part, parts: tuple[Part, ...], bias: torch.Tensor | None, build: Callable, mixed: bool) -> BoundPart:
     """The part's maps; a denominator that follows from z and the first part's is not computed again."""
     terms = [Bound(t.operand, build(t.weight, None)) for t in part.terms]
     in_denominator = None if bias is None or part.bias is None else part.bias.of(bias)
-    mixture = _mixture(part, parts[0], bias is not None)
+    # The difference of two sums loses digits: enough are left in float32 alone, where the passes count.
+    mixture = _mixture(part, parts[0], bias is not None) if mixed or part.denominator[0].weight == PLAIN else None
     if mixture is not None:
         return BoundPart(part, [], terms, mixture, in_denominator)
     denominator = [

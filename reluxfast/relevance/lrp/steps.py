@@ -107,11 +107,11 @@ class RelevanceStep(Step):
     form: str = MULTIPLIER
     hands: dict[str, str] = field(default_factory=dict)
 
-    def _hand(self, frame, name: str, g: torch.Tensor, native: str) -> tuple[str, torch.Tensor, bool]:
+    def _hand(self, frame, name: str, g: torch.Tensor, native: str, owned: bool) -> tuple[str, torch.Tensor, bool]:
         """The signal in the form that the operand is given; a multiplier becomes relevance by the operand's value."""
         if native == MULTIPLIER and self.hands.get(name) == RELEVANCE:
-            g = per_signal(frame.saved[self._key(name)], g) * g
-        return name, g, True
+            return name, per_signal(frame.saved[self._key(name)], g) * g, True
+        return name, g, owned
 
     def _keep_operands(self, frame, native: str) -> None:
         if native == MULTIPLIER:
@@ -239,7 +239,7 @@ class MapStep(RelevanceStep):
                 t = bound.map.backward(u, spatial) if isinstance(bound.map, ConvMap) else bound.map.backward(u)
                 sums[bound.operand] = sums[bound.operand] + t if bound.operand in sums else t
         (name,) = self.inputs
-        return [self._hand(frame, name, self._combined(frame, sums), self.native)]
+        return [self._hand(frame, name, self._combined(frame, sums), self.native, True)]
 
     def _taken(self, frame, g, incoming, outgoing):
         x = frame.values[self.inputs[0]]
@@ -319,7 +319,7 @@ class SumStep(RelevanceStep):
     def reverse(self, frame, g):
         gate = frame.saved[self._key("gate")]
         u = g if gate is None else per_signal(gate, g) * g
-        return [self._hand(frame, n, t, MULTIPLIER) for n, t, _ in self.inner.reverse(frame, u)]
+        return [self._hand(frame, n, t, MULTIPLIER, owned) for n, t, owned in self.inner.reverse(frame, u)]
 
     def _taken(self, frame, g, incoming, outgoing):
         if self.epsilon is None:
@@ -366,7 +366,7 @@ class DerivativeStep(RelevanceStep):
     def reverse(self, frame, g):
         if self.form == MULTIPLIER and not self.exact:
             g = per_signal(frame.saved[self._key("y")], g) * g
-        return [self._hand(frame, n, t, self.native) for n, t, _ in self.inner.reverse(frame, g)]
+        return [self._hand(frame, n, t, self.native, owned) for n, t, owned in self.inner.reverse(frame, g)]
 
     def _taken(self, frame, g, incoming, outgoing):
         return incoming - outgoing, torch.zeros_like(incoming)
@@ -397,7 +397,7 @@ class CarryStep(RelevanceStep):
         if self.unchanged and self.form == RELEVANCE:
             return [(self.inputs[0], g, False)]
         return [
-            (n, t, owned) if isinstance(t, dict) else self._hand(frame, n, t, self.form)
+            (n, t, owned) if isinstance(t, dict) else self._hand(frame, n, t, self.form, owned)
             for n, t, owned in self.inner.reverse(frame, g)
         ]
 
@@ -457,4 +457,4 @@ class PassStep(RelevanceStep):
     def reverse(self, frame, g):
         if self.form == MULTIPLIER:
             g = per_signal(frame.saved[self._key("factor")], g) * g
-        return [self._hand(frame, self.inputs[0], g, self.native)]
+        return [self._hand(frame, self.inputs[0], g, self.native, self.form == MULTIPLIER)]
