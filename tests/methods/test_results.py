@@ -18,6 +18,7 @@ METHODS = [
     "input_x_gradient",
     "guided_backprop",
     "deconvnet",
+    "lrp",
     "grad_cam",
     "guided_grad_cam",
     "integrated_gradients",
@@ -49,7 +50,8 @@ def test_fields(method):
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.values = None
     assert {f.name for f in dataclasses.fields(result)} == {
-        *("values", "output", "target", "method", "options", "base_value", "standard_error", "n_evaluations")
+        *("values", "output", "target", "method", "options", "base_value", "standard_error", "n_evaluations"),
+        *("balance", "layers"),
     }
     assert result.method == method and result.target == 1
     assert options.items() <= result.options.items()
