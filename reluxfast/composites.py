@@ -21,7 +21,8 @@ class Layer:
 
     Attributes:
         kind: "convolution", "linear", "batch_norm" (one that could not be folded), "activation", "max_pool", "sum"
-            (residual addition, average pooling, mean, upsampling), "carry" (reshape, concatenation), "scale", "other".
+            (residual addition, average pooling, mean, upsampling), "carry" (reshape, concatenation), "scale" and
+            "shift" (by a constant, as images are normalised), "other".
         op: name of the operation, as in "aten.conv2d".
         path: dotted path of the module it is called in.
         first: whether it is the first convolution or linear map, in execution order.
@@ -39,13 +40,14 @@ Composite = Callable[[Layer], Rule | None]
 
 
 def by_kind(convolution: Rule, linear: Rule, rest: Rule | None = None) -> Composite:
-    """Rules for convolutions and linear maps; for sums and batch norms `rest`, else `Norm` and `Pass`."""
+    """Rules for convolutions and linear maps; for sums, and for batch norms and shifts, `rest`, else `Norm`, `Pass`."""
     rules = {
         "convolution": convolution,
         "linear": linear,
         "sum": rest or Norm(),
         "activation": Pass(),
         "batch_norm": rest or Pass(),
+        "shift": rest or Pass(),
     }
 
     def composite(layer: Layer) -> Rule | None:

@@ -60,6 +60,24 @@ def test_balance_and_layers_against_the_oracle(composite):
         assert_close(result.layers[row.name], expected[path].relevance, 1e-9, path)
 
 
+def test_an_image_that_is_normalised_inside():
+    """Relevance passes a shift by a constant: where a pixel has the mean's value, its share is no quotient by zero."""
+    layer = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+
+    class Normalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            return self.layer((x - 0.5) / 0.25)
+
+    x = torch.rand(2, 3, 6, 6)
+    x[0, 0] = 0.5
+    inside = rx.lrp(Normalised(), x, 1).values
+    assert_close(inside, rx.lrp(layer, (x - 0.5) / 0.25, 1).values, 1e-5)
+
+
 def test_all_classes_share_a_forward_pass():
     found = case("resnet18", rows=3)
     every = found.explainer.attribute(found.x, "all", "lrp", composite="epsilon_plus", balance=True, return_layers=True)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.oracles import plain
-from tests.oracles.lrp import composite, explain, record
+from tests.oracles.lrp import composite, explain, record, rules
 from tests.oracles.lrp.rules import Flat, Zero
 from tests.support import assert_untouched, fingerprint
 from tests.zoo import CONSTRUCTS, FUNCTIONAL
@@ -181,13 +181,15 @@ def test_padding_modes_copy_elements():
 
 
 def test_constants_take_the_bias_share():
-    """y = x + 3 at x = 1: a quarter of the relevance is x's."""
+    """y = x + 3 at x = 1: a quarter of the relevance is x's under the norm rule; composites hand all of it on."""
 
     class Shift(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x + 3.0
 
-    found = explain(Shift(), (torch.tensor([[1.0]]),), composite("epsilon"), 0, seed=8.0)
+    passed = explain(Shift(), (torch.tensor([[1.0]]),), composite("epsilon"), 0, seed=8.0)
+    assert passed.values[0].item() == 8.0 and passed.nodes[0].to_bias.item() == 0.0
+    found = explain(Shift(), (torch.tensor([[1.0]]),), lambda node: rules.Norm(), 0, seed=8.0)
     assert found.values[0].item() == pytest.approx(2.0, rel=1e-6)
     assert found.nodes[0].to_bias.item() == pytest.approx(6.0, rel=1e-6)
     assert found.nodes[0].to_stabiliser.item() == pytest.approx(8e-6 / 4, rel=1e-5)
@@ -261,6 +263,6 @@ def test_arithmetic_with_constants(function, slope, shift):
     value, inner = 1.0, 0.0
     for node in record(Arithmetic(), (torch.tensor([[2.0]]),)).nodes:
         weights = node.affine.matrix[0].tolist()
-        constant = weights[1] * float(node.inputs[1]) if len(weights) == 2 else 0.0
+        constant = float(node.affine.bias[0])
         value, inner = value * weights[0], inner * weights[0] + constant
     assert (value, inner) == (slope, shift)

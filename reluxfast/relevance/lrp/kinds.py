@@ -19,6 +19,8 @@ _CARRIES = set(
 _PICKS = set("index gather take_along_dim take masked_select".split())
 # Multiples of an operand.
 _SCALES = set("mul multiply div divide true_divide neg negative tril triu".split())
+# With one operand that carries relevance, and a constant.
+_SHIFTS = set("add sub subtract rsub".split())
 # Sums of elements with weights that are not negative.
 _AVERAGES = set(
     "mean sum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
@@ -47,6 +49,7 @@ KINDS = (
     "sum",
     "carry",
     "scale",
+    "shift",
     "other",
 )
 
@@ -68,6 +71,8 @@ def kind_of(node: Node) -> str:
         return "sum"
     short = short_name(node)
     if node.kind == "linear_call":
+        if short in _SHIFTS and len(node.inputs) == 1 and _is_scaled(node, short):
+            return "shift"
         if short in _CARRIES:
             return "carry"
         if short in _SCALES:

@@ -115,7 +115,9 @@ class _RelevancePlanner(Planner):
         if isinstance(inner, ItemStep):
             return ItemOfStep(value, inner.inputs, inner=inner)
         kind = kind_of(node)
-        if isinstance(rule, rules.Pass) and kind in ("activation", "batch_norm", "convolution", "linear"):
+        if kind == "shift" and rule is None:
+            rule = rules.Pass()
+        if isinstance(rule, rules.Pass) and kind in ("activation", "batch_norm", "convolution", "linear", "shift"):
             if node.shape != self.graph.nodes[node.inputs[0]].shape:
                 raise self._refused(node, "passes relevance on although input and output have different shapes")
             return PassStep(value, inner.inputs, inner=inner, ratio=kind == "activation" and passes_zero(node))
@@ -123,7 +125,7 @@ class _RelevancePlanner(Planner):
             return DerivativeStep(value, inner.inputs, inner=inner, exact=node.kind == "clamp" or kind in _EXACT)
         if isinstance(rule, rules.Zero):
             return SumStep(value, inner.inputs, inner=inner, epsilon=None, bounds=bounds)
-        if isinstance(rule, rules.Norm | rules.Epsilon) and kind in ("sum", "batch_norm"):
+        if isinstance(rule, rules.Norm | rules.Epsilon) and kind in ("sum", "shift", "batch_norm"):
             return SumStep(value, inner.inputs, inner=inner, epsilon=rule.epsilon, bounds=bounds)
         if kind in ("carry", "max_pool", "scale") and (rule is None or isinstance(rule, rules.Pass)):
             return CarryStep(value, inner.inputs, inner=inner, unchanged=kind == "scale")

@@ -30,6 +30,7 @@ _PLAIN = {
     "upsample": Norm(),
     "max_pool": Winner(),
     "scale": Pass(),
+    "shift": Pass(),
 }
 
 

@@ -21,7 +21,8 @@ class Node:
 
     Attributes:
         op: name of the operation, e.g. "conv2d".
-        kind: convolution, linear, batch_norm, activation, add, average, upsample, scale, max_pool, product or other.
+        kind: convolution, linear, batch_norm, activation, add, average, upsample, scale, shift, max_pool, product,
+            other.
         path: path of the innermost module that was running; "" at the root.
         inputs: values read, before the operation ran.
         cells: for each input the id of every element, 0 where it is a constant.

@@ -104,6 +104,11 @@ def _sum(name, func, given, args, kwargs, is_data) -> Described | None:
     like = a if isinstance(a, Tensor) else b
     a, b = (v if isinstance(v, Tensor) else torch.tensor(float(v), dtype=like.dtype) for v in (a, b))
     c_a, c_b = {"add": (1, alpha), "rsub": (-alpha, 1)}.get(name, (1, -alpha))
+    if is_data(given["self"]) != is_data(given["other"]):
+        x, c, factor, other = (a, b, c_a, c_b) if is_data(given["self"]) else (b, a, c_b, c_a)
+        shape = torch.broadcast_shapes(x.shape, c.shape)
+        fields = {"linear": lambda v: (factor * v).expand(shape), "bias": (other * c).expand(shape).clone()}
+        return Described("shift", (x,), lambda v: factor * v + other * c, fields)
 
     def run(u: Tensor, v: Tensor) -> Tensor:
         return c_a * u + c_b * v
