@@ -6,6 +6,7 @@ every n-th test from the i-th on.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from contextlib import nullcontext
 
@@ -15,10 +16,25 @@ import torch
 from reluxfast.ops.backend import available_backends
 from tests.device import BACKENDS, DEVICE, FAST_BACKENDS, KIND
 
+# What a machine with a GPU may lack, and the tests that go without it there.
+_NEEDS = {
+    "hypothesis": [
+        "ops/test_packing.py",
+        "oracles/test_lrp_zoo.py",
+        "lrp/test_zoo.py",
+        "relevance/test_random_nets.py",
+        "relevance/test_maps.py",
+    ],
+    "captum": ["methods/test_captum.py", "methods/test_cam.py"],
+}
+_LACKS = [package for package in _NEEDS if importlib.util.find_spec(package) is None]
+collect_ignore = [file for package in _LACKS for file in _NEEDS[package]]
+
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Says which backends are tested and why the others are not."""
-    return [f"backend {name}: {reason or 'tested'}" for name, reason in available_backends(KIND).items()]
+    """Says which backends are tested and why the others are not, and what is left out."""
+    backends = [f"backend {name}: {reason or 'tested'}" for name, reason in available_backends(KIND).items()]
+    return backends + [f"{package} is not installed: left out {', '.join(_NEEDS[package])}" for package in _LACKS]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

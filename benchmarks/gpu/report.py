@@ -31,7 +31,7 @@ LIMITS = {"build": 150, "tests": 180, "ops": 40, "guided": 70, "sanitizer": 35}
 _PROVIDERS = ("reluxfast cuda", "reluxfast triton", "autograd channels_last", "captum", "captum channels_last", "bare")
 # What is run under compute-sanitizer, which slows kernels down a hundredfold.
 _SANITIZED = "tests/ops/test_gate.py::test_in_place tests/ops/test_max_pool.py::test_reverse"
-_TESTED = ("tests/ops", "tests/relevance", "tests/methods", "tests/test_validate.py")
+_TESTED = ("tests/ops", "tests/relevance", "tests/methods", "tests/lrp", "tests/test_validate.py")
 
 
 @dataclass
