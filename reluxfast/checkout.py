@@ -20,6 +20,6 @@ class _Checkout(MetaPathFinder):
 
 
 def serve_kernels() -> None:
-    """Lets `reluxfast.kernels` be found; asked last, so that an installed package wins."""
+    """Lets `reluxfast.kernels` be found; asked first, so that no other installation's kernels come into a checkout."""
     if not any(isinstance(finder, _Checkout) for finder in sys.meta_path):
-        sys.meta_path.append(_Checkout())
+        sys.meta_path.insert(0, _Checkout())
