@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+
 from reluxfast.graph import Graph, Node
 from reluxfast.graph.fold import affine, foldable, folded
 from reluxfast.graph.node import in_dtype, references
@@ -159,11 +161,16 @@ class Planner:
         return CallStep(node, node.inputs, static=self.weights.__getitem__, batched=batched)
 
     def _map(self, node: Node, source: Node, batch_norm: Node | None) -> Step:
-        weight, bias = folded(source, batch_norm, self.weights)
-        a = source.attrs
+        made = self._map_of(source, *folded(source, batch_norm, self.weights))
+        kind = LinearStep if source.kind == "linear" else ConvStep
+        return kind(node, source.inputs, map=made)
+
+    def _map_of(self, source: Node, weight: torch.Tensor, bias: torch.Tensor | None) -> ConvMap | LinearMap:
+        """The map of a convolution or linear node, with another weight and bias than its own."""
         if source.kind == "linear":
-            return LinearStep(node, source.inputs, map=LinearMap(weight, bias, self.native))
-        conv = ConvMap(
+            return LinearMap(weight, bias, self.native)
+        a = source.attrs
+        return ConvMap(
             weight,
             bias,
             a["stride"],
@@ -174,7 +181,6 @@ class Planner:
             a["groups"],
             self.native,
         )
-        return ConvStep(node, source.inputs, map=conv)
 
     def _batch_first(self, name: str) -> bool:
         node = self.graph.nodes[name]

@@ -10,7 +10,6 @@ import torch
 from reluxfast.errors import UnsupportedNode
 from reluxfast.relevance.calls import AuxStep
 from reluxfast.relevance.frame import Frame
-from reluxfast.relevance.lrp.steps import RelevanceStep
 from reluxfast.relevance.plan import Plan
 from reluxfast.relevance.schedule import Part
 from reluxfast.relevance.steps import GateStep
@@ -143,7 +142,7 @@ def _reverse_part(plan: Plan, part: Part, frame: Frame, signal: torch.Tensor) ->
         else:
             total = _total(signals)[0]
             handed = step.reverse(frame, total)
-            if frame.account is not None and isinstance(step, RelevanceStep):
+            if frame.account is not None:
                 frame.account[step.name] = step.accounted(frame, total, handed)
         for name, g, owned in handed:
             if name in plan.live:

@@ -156,7 +156,7 @@ class _RelevancePlanner(Planner):
 
         def build(w: Weight, b: Weight | None) -> ConvMap | LinearMap:
             if (w, b) not in made:
-                made[w, b] = self._made(source, w.of(weight), None if b is None or bias is None else b.of(bias))
+                made[w, b] = self._map_of(source, w.of(weight), None if b is None or bias is None else b.of(bias))
             return made[w, b]
 
         main = build(PLAIN, PLAIN)
@@ -173,22 +173,6 @@ class _RelevancePlanner(Planner):
             return made.expand(row) if made.dim() <= len(row) else made.expand(1, *row)
         except RuntimeError:
             raise InvalidInput("low", f"and high of ZBox must broadcast to a row {row}", tuple(made.shape)) from None
-
-    def _made(self, source: Node, weight: torch.Tensor, bias: torch.Tensor | None) -> ConvMap | LinearMap:
-        if source.kind == "linear":
-            return LinearMap(weight, bias, self.native)
-        a = source.attrs
-        return ConvMap(
-            weight,
-            bias,
-            a["stride"],
-            a["padding"],
-            a["dilation"],
-            a["transposed"],
-            a["output_padding"],
-            a["groups"],
-            self.native,
-        )
 
     def _settle_forms(self, plan: Plan) -> None:
         """Multiplier or relevance, for every value, from the output back; relevance where one consumer gives it."""
