@@ -1,7 +1,8 @@
 """The fused operators torch.ops.reluxfast.*, and the functions that call them through the active backend.
 
 Each operator has a schema, a fake and a pure-torch reference here; compiled kernels only implement. None of them has a
-derivative. What an operator computes stands at the head of its file: relu_pack.py, gate.py, max_pool.py.
+derivative. What an operator computes stands at the head of its file: relu_pack.py, gate.py, max_pool.py,
+soft_gate_pack.py, soft_gate.py.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from reluxfast.ops.backend import (
 from reluxfast.ops.gate import MODES, gate_inplace_reference, gate_reference
 from reluxfast.ops.max_pool import max_pool_pack_reference, max_pool_scatter_reference
 from reluxfast.ops.relu_pack import relu_pack_inplace_reference, relu_pack_reference
+from reluxfast.ops.soft_gate import soft_gate_inplace_reference, soft_gate_reference
+from reluxfast.ops.soft_gate_pack import soft_gate_pack_inplace_reference, soft_gate_pack_reference
 
 __all__ = [
     "MODES",
@@ -35,6 +38,10 @@ __all__ = [
     "max_pool_scatter",
     "relu_pack",
     "relu_pack_",
+    "soft_gate",
+    "soft_gate_",
+    "soft_gate_pack",
+    "soft_gate_pack_",
 ]
 
 _REFERENCES: dict[str, Callable] = {
@@ -44,6 +51,10 @@ _REFERENCES: dict[str, Callable] = {
     "gate_": gate_inplace_reference,
     "max_pool_pack": max_pool_pack_reference,
     "max_pool_scatter": max_pool_scatter_reference,
+    "soft_gate_pack": soft_gate_pack_reference,
+    "soft_gate_pack_": soft_gate_pack_inplace_reference,
+    "soft_gate": soft_gate_reference,
+    "soft_gate_": soft_gate_inplace_reference,
 }
 # Operator, reference and Triton's kernel of each op. The dispatcher runs Triton's on CUDA where the library has none.
 _IMPLEMENTATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
@@ -189,3 +200,79 @@ def max_pool_scatter(
         mode,
         g.numel() if period is None else period,
     )
+
+
+def soft_gate_pack(
+    z: Tensor,
+    d: Tensor | None = None,
+    bias: Tensor | None = None,
+    d_bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    factors: Sequence[float] = (1.0, 0.0),
+    branches: Sequence[int] = (0,),
+    epsilon: float = 1e-6,
+    lo: float = -math.inf,
+    hi: float = math.inf,
+    numerator: int = 0,
+    quantise: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """v = min(max(y, lo), hi) of y = z + bias + residual, and q = n / s(D) for D = f y + f' (d + d_bias).
+
+    Args:
+        z: (N, C, *S), or 1-D or 2-D; float32, float64, float16 or bfloat16.
+        d: z's shape and dtype, any strides; None: D is f y.
+        bias, d_bias: (C,) of z's dtype.
+        residual: z's shape and dtype, any strides.
+        factors: f, f' of each gate, two numbers for each.
+        branches: one number for each of one or two gates: 0 all, 1 where y > 0, 2 where y < 0.
+        epsilon: ε of the stabiliser, not negative.
+        lo, hi: ReLU is 0, inf; -inf, inf leaves y as it is.
+        numerator: 0: n = v; 1: n = 1; 2: n = 1 where v is not 0.
+        quantise: whether gates are bytes; they must lie in [0, 1].
+
+    Returns:
+        v and two gates in z's shape and dense order, of z's dtype (gates uint8 if quantised); the second gate is empty,
+        (0,), where one was asked for.
+    """
+    return _implementation("soft_gate_pack", z)(
+        z, d, bias, d_bias, residual, list(factors), list(branches), epsilon, lo, hi, numerator, quantise
+    )
+
+
+def soft_gate_pack_(
+    z: Tensor,
+    d: Tensor | None = None,
+    bias: Tensor | None = None,
+    d_bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    factors: Sequence[float] = (1.0, 0.0),
+    branches: Sequence[int] = (0,),
+    epsilon: float = 1e-6,
+    lo: float = -math.inf,
+    hi: float = math.inf,
+    numerator: int = 0,
+    quantise: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """As `soft_gate_pack`, v written into z, which must be dense; returns the gates."""
+    return _implementation("soft_gate_pack_", z)(
+        z, d, bias, d_bias, residual, list(factors), list(branches), epsilon, lo, hi, numerator, quantise
+    )
+
+
+def soft_gate(g: Tensor, q: Tensor, skip: Tensor | None = None) -> Tensor:
+    """(g + skip) q, exactly 0 where q is 0.
+
+    Args:
+        g: (R*N, C, *S), class-major; float32, float64, float16 or bfloat16.
+        q: (N, C, *S), a gate of `soft_gate_pack`: g's dtype, or uint8 for q / 255; any strides.
+        skip: g's shape and dtype, any strides.
+
+    Returns:
+        The result in g's shape, dtype and dense order.
+    """
+    return _implementation("soft_gate", g)(g, q, skip)
+
+
+def soft_gate_(g: Tensor, q: Tensor, skip: Tensor | None = None) -> None:
+    """As `soft_gate`, written into g, which must be dense."""
+    _implementation("soft_gate_", g)(g, q, skip)
