@@ -22,7 +22,7 @@ class Layer:
     Attributes:
         kind: "convolution", "linear", "batch_norm" (one that could not be folded), "activation", "max_pool", "sum"
             (residual addition, average pooling, mean, upsampling), "carry" (reshape, concatenation), "scale" and
-            "shift" (by a constant, as images are normalised), "other".
+            "shift" (by a constant, as images are normalised), "product" (of two values), "other".
         op: name of the operation, as in "aten.conv2d".
         path: dotted path of the module it is called in.
         first: whether it is the first convolution or linear map, in execution order.

@@ -17,8 +17,8 @@ from reluxfast.captured import Captured, Model, captured, original
 from reluxfast.errors import InvalidInput
 from reluxfast.methods import METHODS
 from reluxfast.methods.inputs import as_tuple, check_like, warn_not_finite
+from reluxfast.methods.lrp import assignment
 from reluxfast.methods.run import Outcome, Run
-from reluxfast.methods.targets import flat_targets
 from reluxfast.relevance.walk import Tape
 
 
@@ -88,7 +88,9 @@ class Explainer:
             engine = self._captured.engine()
             return engine.tape(_prepare(self._captured, x)[1], rule, _native())
 
-    def bare_calls(self, x: torch.Tensor | tuple[torch.Tensor, ...]) -> list[Callable[[], torch.Tensor]]:
+    def bare_calls(
+        self, x: torch.Tensor | tuple[torch.Tensor, ...], method: str = "gradient", **options: Any
+    ) -> list[Callable[[], torch.Tensor]]:
         """The convolution and matrix calls of forward and reverse for `x`, in walk order, on made-up data.
 
         What a walk cannot go below: everything else it does is overhead.
@@ -97,7 +99,8 @@ class Explainer:
 
         with self._backend():
             engine = self._captured.engine()
-            return bare_calls(engine, _prepare(self._captured, x)[1], _native())
+            rules = assignment(engine.graph, **options) if method == "lrp" else None
+            return bare_calls(engine, _prepare(self._captured, x)[1], _native(), rules)
 
     def refresh(self) -> None:
         """Captures the model anew; needed only after changes that leave no trace.
@@ -143,15 +146,12 @@ def attribute_captured(known: Captured, x: Any, target: Any, method: str, option
     if function is None:
         raise InvalidInput("method", f"must be one of {', '.join(METHODS)}", repr(method))
     _check_options(method, function, options)
-    given, inputs = _prepare(known, x)
+    given, inputs = _prepare(known, x, keep_history=bool(options.get("create_graph")))
     engine = known.engine()
-    shape = engine.graph.nodes[engine.graph.output].shape
-    rows = given[0].shape[0]
-    flat = flat_targets(target, shape, rows)
-    if rows == 0:
-        return _empty(known, given, x, target, method, options, shape)
+    run = Run(engine, _native(), inputs, target, known.path_of)
+    if run.rows == 0:
+        return _empty(known, given, x, run, method, options)
     warn_not_finite(given)
-    run = Run(engine, _native(), inputs, flat, known.path_of)
     outcome = function(run, **options)
     return _result(run, outcome, given, isinstance(x, tuple), target, method, options)
 
@@ -160,18 +160,19 @@ def run_method(
     known: Captured, engine: Any, inputs: list[torch.Tensor], target: Any, method: str, options: dict
 ) -> Outcome:
     """A method on another engine of the same model, values left in that engine's dtype."""
-    flat = flat_targets(target, engine.graph.nodes[engine.graph.output].shape, inputs[0].shape[0])
-    return METHODS[method](Run(engine, _native(), inputs, flat, known.path_of), **options)
+    return METHODS[method](Run(engine, _native(), inputs, target, known.path_of), **options)
 
 
-def _prepare(known: Captured, x: Any) -> tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]:
+def _prepare(
+    known: Captured, x: Any, keep_history: bool = False
+) -> tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]:
     given = as_tuple(x)
     check_like(given, known.examples)
     inputs = []
     for item in given:
         with torch.inference_mode(False):
             # Inference tensors cannot take part in the exact VJPs of nodes without a rule.
-            item = item.clone() if item.is_inference() else item.detach()
+            item = item.clone() if item.is_inference() else item if keep_history else item.detach()
             inputs.append(item.to(known.dtype))
     return given, inputs
 
@@ -195,7 +196,8 @@ def _check_options(method: str, function: Callable, options: dict[str, Any]) -> 
 def _result(
     run: Run, outcome: Outcome, given: tuple[torch.Tensor, ...], many: bool, target: Any, method: str, options: dict
 ) -> Attribution:
-    finite = run.selected(outcome.output).isfinite()
+    explained = run.selected(outcome.output) if outcome.explained is None else outcome.explained
+    finite = explained.isfinite()
     if not bool(finite.all()):
         count = int((~finite).sum())
         warnings.warn(
@@ -206,7 +208,7 @@ def _result(
         if not bool(finite.all()):
             bad = ~finite.view(*finite.shape, *[1] * (value.dim() - finite.dim()))
             value = value.masked_fill(bad, float("nan"))
-        value = value.detach().to(like.dtype)
+        value = (value if outcome.attached else value.detach()).to(like.dtype)
         if value.shape == like.shape and like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
             return value.contiguous(memory_format=torch.channels_last)
         return value.contiguous()
@@ -241,9 +243,12 @@ def _result(
 
 
 def _empty(
-    known: Captured, given: tuple[torch.Tensor, ...], x: Any, target: Any, method: str, options: dict, shape: tuple
+    known: Captured, given: tuple[torch.Tensor, ...], x: Any, run: Run, method: str, options: dict
 ) -> Attribution:
     """An empty batch has an empty result, shaped like that of one row."""
+    target, shape = run.target, run.engine.graph.nodes[run.engine.graph.output].shape
+    if options.get("start") is None:
+        _ = run.flat  # a target that does not fit is an error here too
     one = tuple(torch.zeros((1, *g.shape[1:]), dtype=g.dtype, device=g.device) for g in given)
     first = [0] if isinstance(target, list) else target
     if isinstance(target, list) or isinstance(target, torch.Tensor):

@@ -205,3 +205,23 @@ class SignAlpha(Rule):
     def __post_init__(self) -> None:
         _check_number("SignAlpha", "alpha", self.alpha, -math.inf)
         _check_number("SignAlpha", "epsilon", self.epsilon)
+
+
+SHARES = ("signal", "half")
+
+
+@dataclass(frozen=True)
+class Product(Rule):
+    """A product of two values that both depend on the input, as in squeeze-excitation.
+
+    Args:
+        share: "signal": all relevance goes to the operand that is no gate (a gate comes from a sigmoid, hardsigmoid,
+            softmax or tanh, else it is the operand that is broadcast); "half": each operand gets half (Arras et al.
+            2019 for both).
+    """
+
+    share: str = "signal"
+
+    def __post_init__(self) -> None:
+        if self.share not in SHARES:
+            raise InvalidInput("share", f"of Product must be one of {', '.join(SHARES)}", repr(self.share))

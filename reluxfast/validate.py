@@ -21,11 +21,10 @@ from reluxfast.map_layers import map_layers
 from reluxfast.methods import METHODS
 from reluxfast.methods.inputs import as_tuple, check_like
 from reluxfast.methods.run import Run
-from reluxfast.methods.targets import flat_targets
 from reluxfast.progress import progress_bar
 from reluxfast.relevance.engine import Engine
 from reluxfast.relevance.lrp.assign import relevance_everywhere
-from reluxfast.relevance.lrp.steps import MapStep
+from reluxfast.relevance.lrp.gates import Bits, GatedStep
 from reluxfast.relevance.steps import GateStep, PoolStep
 from reluxfast.relevance.walk import Tape
 from reluxfast.top_targets import top_targets
@@ -185,8 +184,7 @@ def _layer_signals(
     graph = engine.graph
     needed = engine.plan(False).live
     names = {n.name: n for n in graph if n.kind == "clamp" and n.name in needed}
-    flat = flat_targets(target, graph.nodes[graph.output].shape, inputs[0].shape[0])
-    run = Run(engine, ops.active_backend() != "reference", inputs, flat, known.path_of)
+    run = Run(engine, ops.active_backend() != "reference", inputs, target, known.path_of)
     walked = run.walk(method, stops=frozenset(names) | frozenset(graph.inputs))
     return {f"{node.module_path or 'root'}:{name}": walked.signals[name] for name, node in names.items()}
 
@@ -224,7 +222,7 @@ class _Gates:
         self.position += 1
         steps = [s for part, _ in tape.parts for s in part.steps]
         gates = {s.name for s in steps if isinstance(getattr(s, "inner", s), (GateStep, PoolStep))}
-        factors = {s.name for s in steps if isinstance(s, MapStep)}
+        kept = {s.gates_key for s in steps if isinstance(s, GatedStep)}
         for frame, found in zip(_frames(tape), recorded, strict=True):
             for name in gates & frame.saved.keys():
                 mine, theirs = frame.saved[name], found[name]
@@ -233,13 +231,17 @@ class _Gates:
                         self.flipped += _bits(a ^ b)
                         self.total += 8 * a.numel()
                 frame.saved[name] = theirs
-            for name in factors & frame.saved.keys():
-                self._impose_factors(frame.saved[name][0], found[name][0])
+            for name in kept & frame.saved.keys():
+                self._impose_numbers(frame.saved[name][0], found[name][0])
 
-    def _impose_factors(self, mine: list, theirs: list) -> None:
-        """A factor that is 0 in one engine only belongs to a ReLU that rounding flips."""
+    def _impose_numbers(self, mine: list, theirs: list) -> None:
+        """A gate that is 0 in one engine only belongs to a ReLU that rounding flips."""
         for i, (a, b) in enumerate(zip(mine, theirs, strict=True)):
-            if a is not None:
+            if isinstance(a, Bits):
+                self.flipped += _bits(a.mask ^ b.mask)
+                self.total += 8 * a.mask.numel()
+                mine[i] = b
+            elif a is not None:
                 b = b.to(a.dtype)
                 self.flipped += int(((a == 0) != (b == 0)).sum())
                 self.total += a.numel()

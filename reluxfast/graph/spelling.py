@@ -205,17 +205,16 @@ def _convolution(short: str, node: Node, nodes: Nodes, static: set[str]) -> Node
     if len(x.shape) != n + 2:
         return None  # an unbatched convolution
     stride, dilation = _tuple(given["stride"], n), _tuple(given["dilation"], n)
-    padding = given["padding"]
+    padding, after = given["padding"], (0,) * n
     if isinstance(padding, str):
         total = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel[2:], strict=True)]
-        if any(t % 2 for t in total):
-            return None  # asymmetric padding: walked by its exact VJP
-        padding = [t // 2 for t in total]
+        padding, after = [t // 2 for t in total], tuple(t % 2 for t in total)
     attrs = {
         "weight": weight,
         "bias": bias,
         "stride": stride,
         "padding": _tuple(padding, n),
+        "after": after,
         "dilation": dilation,
         "transposed": transposed or bool(given.get("transposed", False)),
         "output_padding": _tuple(given.get("output_padding", 0), n),

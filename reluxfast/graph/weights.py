@@ -50,10 +50,11 @@ class Weights:
         graph: the captured graph.
         lookup: see `lookup_on`.
         dtype: floating-point dtype of every static value.
+        live: whether values keep their history, so that gradients reach the parameters.
     """
 
-    def __init__(self, graph: Graph, lookup: Lookup, dtype: torch.dtype):
-        self.graph, self.dtype = graph, dtype
+    def __init__(self, graph: Graph, lookup: Lookup, dtype: torch.dtype, live: bool = False):
+        self.graph, self.dtype, self.live = graph, dtype, live
         self._values: dict[str, torch.Tensor] = {}
         self._tensors = {n.path: t for n in graph if n.kind == "param" and (t := lookup(n.path)) is not None}
         self._marks = {path: _mark(t) for path, t in self._tensors.items()}
@@ -62,10 +63,14 @@ class Weights:
         self._scattered = [(t, t.detach().clone()) for t in self._tensors.values() if not _is_dense(t)]
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        """Static value `name`, detached, in `dtype` if floating-point."""
+        """Static value `name`, detached unless live, in `dtype` if floating-point."""
         if name not in self._values:
             self._values[name] = self._evaluate(self.graph.nodes[name])
         return self._values[name]
+
+    def with_history(self) -> Weights:
+        """The same values, through which gradients reach the parameters."""
+        return Weights(self.graph, self._tensors.get, self.dtype, live=True)
 
     def unchanged(self, lookup: Lookup) -> bool:
         """Whether every parameter is still the tensor, and has the values, that were read.
@@ -107,11 +112,11 @@ class Weights:
             def lookup(ref: Ref) -> torch.Tensor:
                 return self[ref.name]
 
-            with torch.no_grad():
+            with torch.set_grad_enabled(self.live):
                 args, kwargs = in_dtype((node.args, node.kwargs), self.dtype)
                 return node.target(*substitute(args, lookup), **substitute(kwargs, lookup))
         # Inference tensors cannot take part in the exact VJPs of nodes without a rule.
-        value = value.clone() if value.is_inference() else value.detach()
+        value = value.clone() if value.is_inference() else value if self.live else value.detach()
         return value.to(self.dtype) if value.is_floating_point() else value
 
 

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import nn
 
+from reluxfast import ops
 from reluxfast.balance import Balance, BalanceRow
 from reluxfast.composites import RELU_RULES, Layer
 from reluxfast.composites import composite as named
 from reluxfast.errors import InvalidInput
+from reluxfast.graph import Graph
+from reluxfast.graph.fold import foldable
 from reluxfast.methods.run import Outcome, Run
 from reluxfast.relevance.lrp.assign import assign
-from reluxfast.relevance.lrp.steps import Account
+from reluxfast.relevance.lrp.gates import STORAGES
+from reluxfast.relevance.lrp.plan import Assignment
+from reluxfast.relevance.lrp.signals import Account
 from reluxfast.rules import Rule
+
+Chosen = str | Rule | Callable[[Layer], Rule | None]
 
 
 def lrp(
     run: Run,
-    composite: str | Rule | Callable[[Layer], Rule | None] = "epsilon_plus_flat",
+    composite: Chosen = "epsilon_plus_flat",
     layer_rules: Mapping[str, Rule] | None = None,
     fallback: str | None = None,
-    return_layers: bool = False,
+    products: str | None = None,
+    start: str | nn.Module | None = None,
+    return_layers: bool | str | nn.Module | Sequence[str | nn.Module] = False,
     balance: bool = False,
+    gates: str = "full",
+    create_graph: bool = False,
 ) -> Outcome:
     """Layer-wise relevance propagation (Bach et al. 2015, doi 10.1371/journal.pone.0130140): the logit, handed back
     from layer to layer until it lies at the input.
@@ -32,34 +45,100 @@ def lrp(
             `reluxfast.rules` for all convolutions and linear maps, or a function layer -> rule.
         layer_rules: module path -> rule, above the composite.
         fallback: None: a node without an LRP rule is an error; "gradient": it is walked by its derivative.
-        return_layers: whether to return the relevance at every node.
+        products: where relevance of a product of two values goes: "signal" (to the one that is no gate), "half" (half
+            to each); None: products are nodes without a rule.
+        start: a module or its path whose value is explained instead of the model's output; `target` then names its
+            elements: None all of them, an int a channel or neuron, a tuple an element (or all behind it). `output` is
+            that value.
+        return_layers: True: the relevance at every node; or modules or their paths: the relevance at their values, by
+            path.
         balance: whether to say node by node where relevance went: on, to the bias, to the stabiliser.
+        gates: what is kept of the forward pass: "full" precision; "uint8": bytes, where a gate lies in [0, 1] (errors
+            about 1e-3 of the map's norm); "mask": moreover one bit for the gates a / (a + ε) of the epsilon rule, as
+            if ε were 0 where a > 0 (1e-3 at ε = 1e-6, 2e-2 at 1e-4).
+        create_graph: whether values can be differentiated with respect to x and the model's parameters; runs on the
+            reference backend.
 
     Returns:
         values like x; they sum to the logit less what biases and stabilisers took.
     """
-    if isinstance(composite, str) and composite in RELU_RULES:
-        if layer_rules or fallback:
-            raise InvalidInput(
-                "layer_rules", f"and fallback have no meaning under {composite}", layer_rules or fallback
-            )
-        walked = run.walk(composite, progress="lrp")
-        values = [_times_logit(run, walked.output, g) for g in run.input_signals(walked)]
-        return Outcome(values, walked.output)
-    chosen = named(composite) if isinstance(composite, str) else composite
-    rules = tuple(assign(run.engine.graph, chosen, layer_rules, fallback).items())
-    walked = run.walk("gradient", progress="lrp", rules=rules, account=return_layers or balance)
-    relevance = run.engine.plan(run.native, None, rules).relevance
-    values = [
-        walked.signals[name] if name in relevance else run.over_classes(x) * walked.signals[name]
-        for name, x in zip(run.engine.graph.inputs, run.inputs, strict=True)
-    ]
-    outcome = Outcome(values, walked.output)
-    if return_layers or balance:
-        accounts = _joined(walked.accounts, run)
-        outcome.layers = {name: a.relevance for name, a in accounts.items()} if return_layers else None
-        outcome.balance = _balance(run, dict(rules), accounts, values, walked.output) if balance else None
+    if start is not None:
+        run = run.starting_at(start)
+    outcome = _relevance(run, composite, (layer_rules, fallback, products), return_layers, balance, gates, create_graph)
+    if start is not None:
+        outcome.explained = run.selected(outcome.output)
     return outcome
+
+
+def _relevance(
+    run: Run, composite: Chosen, given: tuple, layers: Any, balance: bool, gates: str, graph: bool
+) -> Outcome:
+    if isinstance(composite, str) and composite in RELU_RULES:
+        return _by_relu_rule(run, composite, {"layer_rules": given[0], "return_layers": layers, "create_graph": graph})
+    rules = assignment(run.engine.graph, composite, *given, gates=gates)
+    if not graph:
+        return _walked(run, rules, layers, balance)
+    with ops.backend("reference"):
+        outcome = _walked(run.differentiable(), rules, layers, balance)
+    outcome.attached = True
+    return outcome
+
+
+def assignment(
+    graph: Graph,
+    composite: Chosen = "epsilon_plus_flat",
+    layer_rules: Mapping[str, Rule] | None = None,
+    fallback: str | None = None,
+    products: str | None = None,
+    gates: str = "full",
+) -> Assignment:
+    """What the options of `lrp` mean for a graph."""
+    if gates not in STORAGES:
+        raise InvalidInput("gates", f"must be one of {', '.join(STORAGES)}", repr(gates))
+    chosen = named(composite) if isinstance(composite, str) else composite
+    return Assignment(tuple(assign(graph, chosen, layer_rules, fallback, products).items()), gates)
+
+
+def _by_relu_rule(run: Run, composite: str, others: dict[str, Any]) -> Outcome:
+    for name, value in others.items():
+        if value:
+            raise InvalidInput(name, f"has no meaning under {composite}", repr(value))
+    walked = run.walk(composite, progress="lrp")
+    values = [_times_logit(run, walked.output, g) for g in run.input_signals(walked)]
+    return Outcome(values, walked.output)
+
+
+def _walked(run: Run, rules: Assignment, layers: Any, balance: bool) -> Outcome:
+    chosen = {} if isinstance(layers, bool) else _chosen(run, layers)
+    everywhere = layers is True
+    graph = run.engine.graph
+    stops = frozenset(chosen.values()) | frozenset(graph.inputs) if chosen else None
+    walked = run.walk("gradient", stops=stops, progress="lrp", rules=rules, account=everywhere or balance)
+    relevance = run.engine.plan(run.native, stops, rules).relevance
+    found = dict(zip(graph.inputs, run.inputs, strict=True)) | walked.layers
+
+    def at(name: str) -> torch.Tensor:
+        return walked.signals[name] if name in relevance else run.over_classes(found[name]) * walked.signals[name]
+
+    outcome = Outcome([at(name) for name in graph.inputs], walked.output)
+    if chosen:
+        outcome.layers = {path: at(name) for path, name in chosen.items()}
+    if everywhere or balance:
+        accounts = _joined(walked.accounts, run)
+        if everywhere:
+            outcome.layers = {name: a.relevance for name, a in accounts.items()}
+        if balance:
+            outcome.balance = _balance(run, dict(rules.rules), accounts, outcome.values, walked.output)
+    return outcome
+
+
+def _chosen(run: Run, layers: Any) -> dict[str, str]:
+    """Path -> value; the value of a map whose batch norm is folded into it is that of the batch norm."""
+    listed = [layers] if isinstance(layers, str | nn.Module) else list(layers)
+    graph = run.engine.graph
+    folds = {source: bn for bn, source in foldable(graph, frozenset(graph.inputs)).items()}
+    names = {layer if isinstance(layer, str) else run.path_of(layer): run.layer(layer) for layer in listed}
+    return {path: folds.get(name, name) for path, name in names.items()}
 
 
 def _joined(accounts: list[tuple[int, int, dict[str, Account]]], run: Run) -> dict[str, Account]:

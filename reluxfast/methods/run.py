@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import nn
 
 from reluxfast.balance import Balance
-from reluxfast.relevance.engine import Engine, Rules, Walked
+from reluxfast.methods.targets import element_targets, run_targets
+from reluxfast.relevance.engine import Engine, Walked
 from reluxfast.relevance.layers import layer_value
+from reluxfast.relevance.lrp.plan import Assignment
 
 
 @dataclass
@@ -26,6 +29,8 @@ class Outcome:
         layers: value -> relevance (N, ...) or (N, K, ...) there; None: not asked for.
         balance: see `Balance`; None: not asked for.
         single: whether `values` is one map rather than one per input.
+        explained: (N,) or (N, K) numbers that were explained, where they are none of the model's output.
+        attached: whether values keep their history.
     """
 
     values: list[torch.Tensor]
@@ -35,6 +40,8 @@ class Outcome:
     standard_error: list[torch.Tensor] | None = None
     n_evaluations: int = 1
     single: bool = False
+    explained: torch.Tensor | None = None
+    attached: bool = False
     layers: dict[str, torch.Tensor] | None = None
     balance: Balance | None = None
 
@@ -45,15 +52,35 @@ class Run:
     engine: graph and weights.
     native: whether compiled kernels may be used.
     inputs: tensors (N, ...) in the engine's dtype.
-    flat: (N,) index of the explained element of each flattened output row; None for every class.
+    target: what is explained, as the user gave it.
     path_of: module -> its path on the explained model.
+    hidden: whether the engine ends at a value inside the network, of which whole channels can be explained.
     """
 
     engine: Engine
     native: bool
     inputs: list[torch.Tensor]
-    flat: torch.Tensor | None
+    target: Any
     path_of: Callable[[nn.Module], str | None]
+    hidden: bool = False
+
+    @cached_property
+    def flat(self) -> torch.Tensor | None:
+        """(N, M) indices of the explained elements of each flattened output row, one or several; None for every class.
+
+        Raises:
+            InvalidInput: the target does not fit the output.
+        """
+        shape = self.engine.graph.nodes[self.engine.graph.output].shape
+        return (element_targets if self.hidden else run_targets)(self.target, shape, self.rows)
+
+    def starting_at(self, layer: str | nn.Module) -> Run:
+        """This run with the value of a layer in the place of the output."""
+        return replace(self, engine=self.engine.ending_at(self.layer(layer)), hidden=True)
+
+    def differentiable(self) -> Run:
+        """This run on the path that can itself be differentiated; call it with the reference backend active."""
+        return replace(self, engine=self.engine.with_history(), native=False)
 
     @property
     def rows(self) -> int:
@@ -74,13 +101,13 @@ class Run:
         inputs: Sequence[torch.Tensor] | None = None,
         stops: frozenset[str] | None = None,
         progress: str | None = None,
-        rules: Rules | None = None,
+        rules: Assignment | None = None,
         account: bool = False,
     ) -> Walked:
         """Forward and reverse; `inputs` may hold the rows several times (sample-major), targets repeat with them."""
         given = list(inputs) if inputs is not None else self.inputs
         total = given[0].shape[0]
-        flat = None if self.flat is None else self.flat.repeat(total // max(self.rows, 1))
+        flat = None if self.flat is None else self.flat.repeat(total // max(self.rows, 1), 1)
         plan = self.engine.plan(self.native, stops, rules)
 
         def seeds(output: torch.Tensor, start: int) -> Iterator[tuple[torch.Tensor, int]]:
@@ -88,7 +115,7 @@ class Run:
             if flat is not None:
                 seed = torch.zeros_like(output, memory_format=torch.contiguous_format)
                 mine = flat[start : start + rows].to(output.device)
-                seed.view(rows, -1)[: len(mine)].scatter_(1, mine[:, None], 1.0)
+                seed.view(rows, -1)[: len(mine)].scatter_(1, mine, 1.0)
                 yield seed, 1
                 return
             count = output.shape[1]
@@ -103,12 +130,12 @@ class Run:
         return self.engine.walk(given, seeds, rule, self.native, stops, self.classes, progress, rules, account)
 
     def selected(self, output: torch.Tensor) -> torch.Tensor:
-        """Explained outputs: (N,), or (N, K) for every class."""
+        """Explained outputs: (N,), the sum where they are several, or (N, K) for every class."""
         if self.flat is None:
             return output
         times = output.shape[0] // max(self.rows, 1)
-        flat = self.flat.repeat(times).to(output.device)
-        return output.reshape(output.shape[0], -1).gather(1, flat[:, None])[:, 0]
+        flat = self.flat.repeat(times, 1).to(output.device)
+        return output.reshape(output.shape[0], -1).gather(1, flat).sum(1)
 
     def input_signals(self, walked: Walked) -> list[torch.Tensor]:
         """Signals at the inputs, in the order of the model's arguments."""

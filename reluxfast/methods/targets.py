@@ -72,6 +72,41 @@ def flat_targets(target: Any, shape: tuple[int | None, ...], rows: int) -> torch
     )
 
 
+def run_targets(target: Any, shape: tuple[int | None, ...], rows: int) -> torch.Tensor | None:
+    """`flat_targets` as a run wants them, (N, 1)."""
+    flat = flat_targets(target, shape, rows)
+    return None if flat is None else flat[:, None]
+
+
+def element_targets(target: Any, shape: tuple[int | None, ...], rows: int) -> torch.Tensor | None:
+    """Indices of the explained elements of each row of a hidden value.
+
+    Args:
+        target: as for `flat_targets`, but None means all elements, and an int or a tuple that stops short means
+            everything behind it: a whole channel of a map.
+        shape: shape (N, ...) of the value.
+        rows: N.
+
+    Returns:
+        int64 Tensor (N, M), or None for "all" (of a value (N, K)).
+
+    Raises:
+        InvalidInput: form or range does not fit the value.
+    """
+    inner = tuple(int(s) for s in shape[1:])
+    if target is None:
+        return torch.arange(math.prod(inner), device="cpu").expand(rows, -1)
+    if isinstance(target, str) or len(inner) < 2:
+        return run_targets(target, shape, rows)
+    depth = len(target) if isinstance(target, tuple) else 1
+    if isinstance(target, list) and target and all(isinstance(t, tuple) for t in target):
+        depth = len(target[0])
+    depth = min(max(depth, 1), len(inner))
+    behind = math.prod(inner[depth:])
+    first = flat_targets(target, (None, *inner[:depth]), rows)
+    return first[:, None] * behind + torch.arange(behind, device="cpu")
+
+
 def _is_int(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 

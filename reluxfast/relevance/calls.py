@@ -56,8 +56,9 @@ class CallStep(Step):
         if self.node.op.rpartition(".")[2] in _RESHAPES:
             (x,) = self.inputs
             return [(x, g.reshape(self._shape(x, saved[x], frame.times)), False)]
+        differentiable = torch.is_grad_enabled()
         with torch.enable_grad():
-            leaves = {n: self._leaf(n, saved[n], frame) for n in self.inputs}
+            leaves = {n: self._leaf(n, saved[n], frame, differentiable) for n in self.inputs}
             others = {n: self._repeated(n, v, frame.times) for n, v in saved.items() if n not in self.inputs}
             values = Frame(frame.rows, times=frame.times, values={**frame.values, **others, **leaves})
             y = self._run(values)
@@ -74,7 +75,11 @@ class CallStep(Step):
                 )
             flat = [(n, i, t) for n, v in leaves.items() for i, t in _parts(v)]
             found = torch.autograd.grad(
-                [out for out, _ in pairs], [t for *_, t in flat], [s for _, s in pairs], allow_unused=True
+                [out for out, _ in pairs],
+                [t for *_, t in flat],
+                [s for _, s in pairs],
+                allow_unused=True,
+                create_graph=differentiable,
             )
         signals: Signals = []
         for (name, index, _), grad in zip(flat, found, strict=True):
@@ -102,14 +107,17 @@ class CallStep(Step):
             return outline.shape
         return (outline.shape[0] * times, *outline.shape[1:])
 
-    def _leaf(self, name: str, kept: Any, frame: Frame) -> Any:
+    def _leaf(self, name: str, kept: Any, frame: Frame, differentiable: bool) -> Any:
         if isinstance(kept, (list, tuple)):
-            return [self._leaf(name, part, frame) for part in kept]
+            return [self._leaf(name, part, frame, differentiable) for part in kept]
         if isinstance(kept, _Outline):
             shape = self._shape(name, kept, frame.times)
             leaf = torch.empty(shape, dtype=kept.dtype, device=kept.device)
         else:
-            leaf = self._repeated(name, kept, frame.times).detach()
+            leaf = self._repeated(name, kept, frame.times)
+            if differentiable and leaf.requires_grad:
+                return leaf.view_as(leaf)  # the VJP stays a function of the operand
+            leaf = leaf.detach()
         return leaf.requires_grad_(leaf.is_floating_point() or leaf.is_complex())
 
     def _repeated(self, name: str, value: Any, times: int) -> Any:

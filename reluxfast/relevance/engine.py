@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -13,17 +13,14 @@ from reluxfast.float32 import ieee_float32
 from reluxfast.graph import Graph
 from reluxfast.graph.weights import Weights
 from reluxfast.progress import progress_bar
-from reluxfast.relevance.lrp.plan import make_relevance_plan
-from reluxfast.relevance.lrp.steps import Account
+from reluxfast.relevance.lrp.plan import Assignment, make_relevance_plan
+from reluxfast.relevance.lrp.signals import Account
 from reluxfast.relevance.maps import channels_last
 from reluxfast.relevance.plan import Plan, make_plan
 from reluxfast.relevance.rows import check_rows
 from reluxfast.relevance.schedule import CPU_CHUNK_BYTES, merged, outer_rows, parts, peak_row_bytes
 from reluxfast.relevance.walk import Tape, forward, reverse
-from reluxfast.rules import Rule
 
-# (value, rule of the node that makes it)
-Rules = tuple[tuple[str, Rule | None], ...]
 _RELEVANCE_PLANS = 4
 # (output rows, index of the first of them) -> seeds (times * rows, ...) and times, one pair per reverse walk
 Seeds = Callable[[torch.Tensor, int], Iterator[tuple[torch.Tensor, int]]]
@@ -56,6 +53,7 @@ class Engine:
         device: where it runs.
         memory_budget: bytes that a run may use beyond weights and results, or None.
         chunk_dtype: dtype by whose size rows are cut into chunks; default the engine's own.
+        differentiable: whether walks may be differentiated themselves: weights with their history, nothing in place.
         on_tape: called with every tape between forward and reverse (to compare or impose gates).
     """
 
@@ -64,15 +62,17 @@ class Engine:
     device: torch.device
     memory_budget: int | None = None
     chunk_dtype: torch.dtype | None = None
+    differentiable: bool = False
     on_tape: Callable[[Tape], None] | None = None
     _plans: dict = field(default_factory=dict)
+    _ending_at: dict = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def dtype(self) -> torch.dtype:
         return self.weights.dtype
 
-    def plan(self, native: bool, stops: frozenset[str] | None = None, rules: Rules | None = None) -> Plan:
+    def plan(self, native: bool, stops: frozenset[str] | None = None, rules: Assignment | None = None) -> Plan:
         """The plan for these stops (default: the inputs), made once.
 
         With `rules` it carries relevance; few of those are remembered, as each holds weights of its own.
@@ -83,14 +83,31 @@ class Engine:
                 of_relevance = [k for k in self._plans if k[2] is not None]
                 if rules is not None and len(of_relevance) >= _RELEVANCE_PLANS:
                     del self._plans[of_relevance[0]]
-                with numerics(self.device):
+                with self._numerics():
                     if rules is None:
                         plan = make_plan(self.graph, self.weights, native, stops)
                     else:
-                        plan = make_relevance_plan(self.graph, self.weights, native, dict(rules), stops)
+                        plan = make_relevance_plan(self.graph, self.weights, native, rules, stops)
                 size_of = self.chunk_dtype or self.dtype
                 self._plans[key] = (plan, parts(plan, size_of), peak_row_bytes(plan, size_of))
             return self._plans[key][0]
+
+    def ending_at(self, value: str) -> Engine:
+        """This engine for the part of the network that makes `value`, which becomes its output."""
+        with self._lock:
+            if value not in self._ending_at:
+                self._ending_at[value] = replace(
+                    self, graph=replace(self.graph, output=value), _plans={}, _ending_at={}, _lock=threading.Lock()
+                )
+            return self._ending_at[value]
+
+    def with_history(self) -> Engine:
+        """An engine whose walks can be differentiated themselves, with respect to inputs and parameters."""
+        weights = self.weights.with_history()
+        return replace(self, weights=weights, differentiable=True, _plans={}, _ending_at={}, _lock=threading.Lock())
+
+    def _numerics(self) -> AbstractContextManager[None]:
+        return numerics(self.device, self.differentiable)
 
     def check_rows(self, rows: list, reference: Callable[[list[torch.Tensor]], torch.Tensor] | None) -> None:
         """Refuses a network whose rows influence each other, or that was captured wrongly (see `rows.check_rows`)."""
@@ -126,7 +143,7 @@ class Engine:
         stops: frozenset[str] | None = None,
         per_row: int | None = None,
         progress: str | None = None,
-        rules: Rules | None = None,
+        rules: Assignment | None = None,
         account: bool = False,
     ) -> Walked:
         """Forward over all rows, and reverse walks from the seeds to the stops.
@@ -138,7 +155,7 @@ class Engine:
             native: whether compiled kernels may be used.
             stops: where walks end; default the inputs.
             per_row: number of walks per row if the seeds make several (class-major), else None.
-            rules: rule per node for a walk of relevance, as (value, rule) pairs; `rule` is then not looked at.
+            rules: of a walk of relevance; `rule` is then not looked at.
             account: whether to write down what became of relevance at every step.
             progress: what to call the work in a progress bar (shown when it takes more than a second).
         """
@@ -147,7 +164,7 @@ class Engine:
         outer, sizes = self.batches((native, stops, rules), rows)
         outputs, layers, signals, accounts = [], {}, {name: [] for name in plan.stops}, []
         with (
-            numerics(self.device),
+            self._numerics(),
             progress_bar(
                 total=rows, desc=progress or "", unit="row", show=progress is not None and rows > outer
             ) as bar,
@@ -218,8 +235,14 @@ class Engine:
 
 
 @contextmanager
-def numerics(device: torch.device) -> Iterator[None]:
-    """No autograd, no autocast, IEEE float32, and no inference mode (exact VJPs need autograd); flags are put back."""
+def numerics(device: torch.device, differentiable: bool = False) -> Iterator[None]:
+    """No autograd (unless `differentiable`), no autocast, IEEE float32, and no inference mode (exact VJPs need
+    autograd); flags are put back."""
     precision = ieee_float32() if device.type == "cuda" else nullcontext()
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False), precision:
+    with (
+        torch.inference_mode(False),
+        torch.set_grad_enabled(differentiable),
+        torch.autocast(device.type, enabled=False),
+        precision,
+    ):
         yield

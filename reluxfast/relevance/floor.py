@@ -7,20 +7,29 @@ from collections.abc import Callable, Sequence
 import torch
 
 from reluxfast.relevance.engine import Engine, numerics
-from reluxfast.relevance.maps import channels_last
+from reluxfast.relevance.lrp.map_step import MapStep
+from reluxfast.relevance.lrp.plan import Assignment
+from reluxfast.relevance.maps import ConvMap, LinearMap, channels_last
 from reluxfast.relevance.steps import ConvStep, LinearStep, Step
 
 Call = Callable[[], torch.Tensor]
+Map = ConvMap | LinearMap
 
 
-def bare_calls(engine: Engine, inputs: Sequence[torch.Tensor], native: bool) -> list[Call]:
+def bare_calls(
+    engine: Engine, inputs: Sequence[torch.Tensor], native: bool, rules: Assignment | None = None
+) -> list[Call]:
     """One callable per convolution or matrix call of forward and reverse, in walk order, on random operands.
 
     The calls are the engine's own (same weights, layouts and chunks of rows); only what lies between them is missing.
+
+    Args:
+        engine, inputs, native: as for `Engine.walk`.
+        rules: of a walk of relevance; None: a gradient walk.
     """
-    plan = engine.plan(native)
+    plan = engine.plan(native, None, rules)
     rows = inputs[0].shape[0]
-    outer, sizes = engine.batches((native, None, None), rows)
+    outer, sizes = engine.batches((native, None, rules), rows)
     forwards, backwards = [], []
     for start in range(0, rows, outer):
         count = min(outer, rows - start)
@@ -28,11 +37,21 @@ def bare_calls(engine: Engine, inputs: Sequence[torch.Tensor], native: bool) -> 
             for first in range(0, count, size):
                 chunk = min(size, count - first)
                 for step in part.steps:
-                    if isinstance(step, (ConvStep, LinearStep)):
-                        forwards.append(_forward(engine, step, chunk))
-                        if step.name in plan.live:
-                            backwards.append(_backward(engine, step, chunk))
+                    ahead, back = _maps(step)
+                    forwards += [_forward(engine, step, m, copies, chunk) for m, copies in ahead]
+                    if step.name in plan.live:
+                        backwards += [_backward(engine, step, m, chunk) for m in back]
     return [_quiet(call, engine.device) for call in (*forwards, *reversed(backwards))]
+
+
+def _maps(step: Step) -> tuple[list[tuple[Map, int]], list[Map]]:
+    """Maps that a step runs forward, each with how many copies of its input it reads, and maps that it runs back."""
+    if isinstance(step, (ConvStep, LinearStep)):
+        return [(step.map, 1)], [step.map]
+    if not isinstance(step, MapStep):
+        return [], []
+    denominators = [(b.map, 2 if b.operand == "x+-" else 1) for one in step.passes for b in one.d]
+    return [(step.map, 1), *denominators], [term.map for part in step.parts for term in part.terms]
 
 
 def _operand(engine: Engine, name: str, rows: int) -> torch.Tensor:
@@ -41,17 +60,18 @@ def _operand(engine: Engine, name: str, rows: int) -> torch.Tensor:
     return channels_last(torch.rand(shape, dtype=engine.dtype, device=engine.device) + 0.1)
 
 
-def _forward(engine: Engine, step: Step, rows: int) -> Call:
+def _forward(engine: Engine, step: Step, m: Map, copies: int, rows: int) -> Call:
     x = _operand(engine, step.inputs[0], rows)
-    return lambda: step.map.forward(x)
+    x = torch.cat([x] * copies, 1 if isinstance(m, ConvMap) else -1)
+    return lambda: m.forward(x)
 
 
-def _backward(engine: Engine, step: Step, rows: int) -> Call:
+def _backward(engine: Engine, step: Step, m: Map, rows: int) -> Call:
     g = _operand(engine, step.name, rows)
-    if isinstance(step, LinearStep):
-        return lambda: step.map.backward(g)
+    if isinstance(m, LinearMap):
+        return lambda: m.backward(g)
     spatial = tuple(engine.graph.nodes[step.inputs[0]].shape[2:])
-    return lambda: step.map.backward(g, spatial)
+    return lambda: m.backward(g, spatial)
 
 
 def _quiet(call: Call, device: torch.device) -> Call:

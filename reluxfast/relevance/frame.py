@@ -12,6 +12,11 @@ from reluxfast.graph import BATCH, Ref
 from reluxfast.graph.node import substitute
 
 
+def may_write() -> bool:
+    """Whether a step may write into memory of its own: not while a walk is itself differentiated."""
+    return not torch.is_grad_enabled()
+
+
 @dataclass
 class Frame:
     """One chunk of rows on its way through a plan.

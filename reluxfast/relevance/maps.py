@@ -34,14 +34,19 @@ class ConvMap:
     Args:
         weight: (Cout, Cin / groups, *K), or (Cin, Cout / groups, *K) if `transposed`.
         bias: (Cout,) or None.
+        padding: zeros on both sides of each spatial dimension.
         native: use prepacked library calls where there are any; otherwise plain ATen.
+        after: further zeros behind each spatial dimension.
     """
 
-    def __init__(self, weight, bias, stride, padding, dilation, transposed, output_padding, groups, native=True):
+    def __init__(
+        self, weight, bias, stride, padding, dilation, transposed, output_padding, groups, native=True, after=()
+    ):
         self.spatial = weight.dim() - 2
         self.weight, self.bias = channels_last(weight), bias
         self.stride, self.padding, self.dilation = list(stride), list(padding), list(dilation)
         self.output_padding, self.transposed, self.groups = list(output_padding), transposed, groups
+        self.after = list(after)
         self._packed = packs(weight, native) and self.spatial == 2 and not transposed
         self._forward_weight = self._backward_weight = None
         # The input-gradient of a stride-1 convolution is a convolution with flipped, transposed weights.
@@ -55,6 +60,8 @@ class ConvMap:
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (N, Cin, *S) -> (N, Cout, *S')."""
+        if any(self.after):
+            x = F.pad(x, [size for extra in reversed(self.after) for size in (0, extra)])
         x = channels_last(x)
         if self.transposed:
             return _TRANSPOSED[self.spatial](
@@ -69,6 +76,12 @@ class ConvMap:
 
     def backward(self, g: torch.Tensor, spatial: tuple[int, ...]) -> torch.Tensor:
         """g: (N, Cout, *S') -> (N, Cin, *spatial), the transpose of the linear part."""
+        if any(self.after):
+            padded = self._backward(g, tuple(n + extra for n, extra in zip(spatial, self.after, strict=True)))
+            return channels_last(padded[(..., *(slice(n) for n in spatial))])
+        return self._backward(g, spatial)
+
+    def _backward(self, g: torch.Tensor, spatial: tuple[int, ...]) -> torch.Tensor:
         g = channels_last(g)
         if self.transposed:
             x = _FORWARD[self.spatial](g, self.weight, None, self.stride, self.padding, self.dilation, self.groups)

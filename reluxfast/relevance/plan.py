@@ -180,6 +180,7 @@ class Planner:
             a["output_padding"],
             a["groups"],
             self.native,
+            a["after"],
         )
 
     def _batch_first(self, name: str) -> bool:
@@ -195,7 +196,7 @@ class Planner:
             for name in step.reads:
                 reads[name] = reads.get(name, 0) + 1
         for step in steps:
-            if isinstance(step, GateStep):
+            if step.reuses_first and step.inputs.count(step.inputs[0]) == 1:
                 maker = makers.get(step.inputs[0])
                 fresh = maker is not None and maker.makes_fresh
                 step.in_place = fresh and reads[maker.name] == 1 and maker.name not in self.keep

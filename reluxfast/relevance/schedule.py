@@ -14,7 +14,8 @@ import torch
 from reluxfast.errors import InvalidInput
 from reluxfast.graph.node import Node
 from reluxfast.relevance.calls import CallStep
-from reluxfast.relevance.lrp.steps import MapStep, RelevanceStep
+from reluxfast.relevance.lrp.map_step import MapStep
+from reluxfast.relevance.lrp.signals import RelevanceStep
 from reluxfast.relevance.plan import Plan
 from reluxfast.relevance.steps import ConvStep, GateStep, LinearStep, PoolStep, Step
 

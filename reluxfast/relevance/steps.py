@@ -35,6 +35,8 @@ class Step:
     inputs: tuple[str, ...]
     in_place: bool = False
     makes_fresh: ClassVar[bool] = False  # the value is dense memory nobody else holds
+    takes_skip: ClassVar[bool] = False  # `reverse` adds a second signal itself, and may write into the first
+    reuses_first: ClassVar[bool] = False  # `forward` may write into the first operand where `in_place` says so
 
     @property
     def name(self) -> str:
@@ -115,6 +117,8 @@ class GateStep(Step):
 
     residual: str | None = None
     makes_fresh = True
+    takes_skip = True
+    reuses_first = True
 
     def mode(self, rule: str) -> int:
         """How the reverse walk gates the signal here, as in `ops.gate`."""
@@ -137,7 +141,7 @@ class GateStep(Step):
     def reverse(self, frame, g, skip=None, owned=False):
         mask, period, last = frame.saved[self.name]
         mode = self.mode(frame.rule)
-        g, owned = _in_order(g, last, owned)
+        g, owned = in_order(g, last, owned)
         mask = mask if mode & 1 else None
         if owned:
             ops.gate_(g, mask, skip, mode, period)
@@ -175,7 +179,7 @@ class PoolStep(Step):
 
     def reverse(self, frame, g):
         winner, mask, spatial, period, last = frame.saved[self.name]
-        g, _ = _in_order(g, last)
+        g, _ = in_order(g, last)
         a = self.node.attrs
         mode = self.mode(frame.rule)
         args = (a["kernel"], a["stride"], a["padding"], a["dilation"])
@@ -196,7 +200,7 @@ class AddStep(Step):
         return [(self.inputs[0], g, False), (self.inputs[1], g, False)]
 
 
-def _in_order(g: torch.Tensor, last: bool, owned: bool = False) -> tuple[torch.Tensor, bool]:
+def in_order(g: torch.Tensor, last: bool, owned: bool = False) -> tuple[torch.Tensor, bool]:
     """`g` dense in channels-last (`last`) or contiguous order, and whether it is memory of our own."""
     if is_dense(g) and is_channels_last(g) == last:
         return g, owned

@@ -9,10 +9,10 @@ import torch
 
 from reluxfast.errors import UnsupportedNode
 from reluxfast.relevance.calls import AuxStep
-from reluxfast.relevance.frame import Frame
+from reluxfast.relevance.frame import Frame, may_write
 from reluxfast.relevance.plan import Plan
 from reluxfast.relevance.schedule import Part
-from reluxfast.relevance.steps import GateStep
+from reluxfast.relevance.steps import Step
 
 
 @dataclass
@@ -137,7 +137,7 @@ def _reverse_part(plan: Plan, part: Part, frame: Frame, signal: torch.Tensor) ->
         if step.name in plan.stops:
             ends[step.name] = _total(signals)[0]
             signals = [(ends[step.name], False)]
-        if isinstance(step, GateStep):
+        if step.takes_skip and frame.account is None:
             handed = _through_gate(step, frame, signals)
         else:
             total = _total(signals)[0]
@@ -146,14 +146,14 @@ def _reverse_part(plan: Plan, part: Part, frame: Frame, signal: torch.Tensor) ->
                 frame.account[step.name] = step.accounted(frame, total, handed)
         for name, g, owned in handed:
             if name in plan.live:
-                arrived.setdefault(name, []).append((g, owned))
+                arrived.setdefault(name, []).append((g, owned and may_write()))
     for name in (part.source, *plan.graph.inputs):
         if name in arrived:
             ends[name] = _total(arrived[name])[0]
     return ends
 
 
-def _through_gate(step: GateStep, frame: Frame, signals: list[tuple]) -> list[tuple]:
+def _through_gate(step: Step, frame: Frame, signals: list[tuple]) -> list[tuple]:
     """Adds the last two signals inside the gate's own pass."""
     owned = next((i for i, (_, own) in enumerate(signals) if own), 0)
     g, own = signals.pop(owned)
@@ -161,7 +161,7 @@ def _through_gate(step: GateStep, frame: Frame, signals: list[tuple]) -> list[tu
         skip = _total(signals)[0]
     else:
         skip = signals[0][0] if signals else None
-    return step.reverse(frame, g, skip, own)
+    return step.reverse(frame, g, skip, own and may_write())
 
 
 def _total(signals: list[tuple]) -> tuple:

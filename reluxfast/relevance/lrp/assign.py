@@ -10,9 +10,11 @@ from reluxfast.errors import InvalidInput
 from reluxfast.graph import Graph, Node
 from reluxfast.graph.fold import foldable
 from reluxfast.relevance.lrp.kinds import kind_of
-from reluxfast.rules import Gradient, Rule, Zero
+from reluxfast.rules import SHARES, Gradient, Product, Rule, Zero
 
 _MAPS = ("convolution", "linear")
+# Kinds that have a way of their own without a rule.
+_NEED_NONE = ("max_pool", "carry", "scale", "shift")
 
 
 def assign(
@@ -20,6 +22,7 @@ def assign(
     composite: Composite | Rule,
     layer_rules: Mapping[str, Rule] | None = None,
     fallback: str | None = None,
+    products: str | None = None,
     keep: frozenset[str] = frozenset(),
 ) -> dict[str, Rule | None]:
     """Value -> rule of the node that makes it.
@@ -30,6 +33,7 @@ def assign(
         layer_rules: module path -> rule, above the composite; a path that holds several nodes means its convolutions
             and linear maps.
         fallback: "gradient": nodes without an LRP rule are walked by their derivative; None: they are an error.
+        products: share of `rules.Product` for products of two values, where nothing else gives them a rule.
         keep: values that are asked for, so that nothing behind them is folded into them.
 
     Raises:
@@ -37,6 +41,8 @@ def assign(
     """
     if fallback not in (None, "gradient"):
         raise InvalidInput("fallback", 'must be None or "gradient"', repr(fallback))
+    if products is not None and products not in SHARES:
+        raise InvalidInput("products", f"must be None or one of {', '.join(SHARES)}", repr(products))
     overrides = _checked(graph, layer_rules or {})
     choose = _one_rule(composite) if isinstance(composite, Rule) else composite
     if not callable(choose):
@@ -54,7 +60,9 @@ def assign(
         rule = overrides.get(_override(node, kind, overrides)) or choose(layer)
         if rule is not None and not isinstance(rule, Rule):
             raise InvalidInput("composite", "must return a rule of reluxfast.rules or None", repr(rule))
-        if rule is None and fallback is not None and kind in (*_MAPS, "batch_norm", "activation", "sum", "other"):
+        if rule is None and kind == "product" and products is not None:
+            rule = Product(products)
+        if rule is None and fallback is not None and kind not in _NEED_NONE:
             rule = Gradient()
         found[node.name] = rule
     for batch_norm, source in folds.items():
@@ -88,4 +96,4 @@ def _checked(graph: Graph, layer_rules: Mapping[str, Rule]) -> dict[str, Rule]:
 
 def relevance_everywhere(graph: Graph) -> bool:
     """Whether every node that a signal passes has an LRP rule under the named composites."""
-    return all(kind_of(node) != "other" for node in graph if node.inputs)
+    return all(kind_of(node) not in ("other", "product") for node in graph if node.inputs)

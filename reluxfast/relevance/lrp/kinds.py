@@ -19,6 +19,7 @@ _CARRIES = set(
 _PICKS = set("index gather take_along_dim take masked_select".split())
 # Multiples of an operand.
 _SCALES = set("mul multiply div divide true_divide neg negative tril triu".split())
+_PRODUCTS = set("mul multiply".split())
 # With one operand that carries relevance, and a constant.
 _SHIFTS = set("add sub subtract rsub".split())
 # Sums of elements with weights that are not negative.
@@ -38,6 +39,7 @@ _THROUGH_ZERO = set(
     "tanh gelu silu elu selu celu mish leaky_relu prelu hardswish hardtanh hardshrink softshrink softsign rrelu clamp "
     "clamp_min clamp_max clip abs relu6 threshold".split()
 )
+_GATES = set("sigmoid hardsigmoid softmax _softmax tanh".split())
 _ABOVE_ZERO = set("sigmoid softplus hardsigmoid exp softmax _softmax".split())
 
 KINDS = (
@@ -50,6 +52,7 @@ KINDS = (
     "carry",
     "scale",
     "shift",
+    "product",
     "other",
 )
 
@@ -83,6 +86,8 @@ def kind_of(node: Node) -> str:
             return "carry"
         if short in _SCALES and len(node.inputs) == 1 and _is_scaled(node, short):
             return "scale"
+        if short in _PRODUCTS and len(node.inputs) == 2 and len(node.args) == 2:
+            return "product"
         if short in _WINNERS:
             return "max_pool"
         if short in _THROUGH_ZERO | (_ABOVE_ZERO - {"softmax", "_softmax", "exp"}) and len(node.inputs) == 1:
@@ -95,6 +100,23 @@ def _is_scaled(node: Node, short: str) -> bool:
     operands = [a.name for a in node.args if isinstance(a, Ref)]
     divides_by_it = short in ("div", "divide", "true_divide") and operands[:1] != [node.inputs[0]]
     return operands.count(node.inputs[0]) == 1 and not divides_by_it and not node.kwargs.get("rounding_mode")
+
+
+def signal_of(graph: Graph, product: Node) -> str | None:
+    """The operand of a product that is no gate; None where nothing tells."""
+    a, b = (graph.nodes[name] for name in product.inputs)
+    gates = [_is_gate(graph, n) for n in (a, b)]
+    if gates[0] != gates[1]:
+        return b.name if gates[0] else a.name
+    if a.row_elements != b.row_elements:
+        return max(a, b, key=lambda n: n.row_elements).name
+    return None
+
+
+def _is_gate(graph: Graph, node: Node) -> bool:
+    while kind_of(node) == "carry" and len(node.inputs) == 1:
+        node = graph.nodes[node.inputs[0]]
+    return short_name(node) in _GATES
 
 
 def passes_zero(node: Node) -> bool:

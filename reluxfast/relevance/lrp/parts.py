@@ -6,7 +6,7 @@ halves, ones, or a bound of a box, and each W combines the weight with its signe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 
@@ -24,6 +24,12 @@ class Weight:
     square: float = 0.0
     ones: float = 0.0
     sign: float = 0.0
+
+    def __add__(self, other: Weight) -> Weight:
+        return Weight(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __rmul__(self, factor: float) -> Weight:
+        return Weight(*(factor * a for a in astuple(self)))
 
     def of(self, w: torch.Tensor) -> torch.Tensor:
         """The combination for the weight (or bias) `w`."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -14,29 +14,32 @@ from reluxfast.graph import Graph, Node
 from reluxfast.graph.fold import folded
 from reluxfast.graph.weights import Weights
 from reluxfast.relevance.calls import AuxStep, ItemStep
-from reluxfast.relevance.lrp.kinds import kind_of, not_negative, passes_zero
-from reluxfast.relevance.lrp.parts import MAP_RULES, PLAIN, Part, Weight, parts_of
-from reluxfast.relevance.lrp.steps import (
-    MULTIPLIER,
-    RELEVANCE,
-    Bound,
-    BoundPart,
-    CarryStep,
-    DerivativeStep,
-    ItemOfStep,
-    MapStep,
-    PassStep,
-    RelevanceStep,
-    SumStep,
-)
-from reluxfast.relevance.maps import ConvMap, LinearMap
+from reluxfast.relevance.lrp.kinds import kind_of, not_negative, passes_zero, signal_of
+from reluxfast.relevance.lrp.map_step import MapStep
+from reluxfast.relevance.lrp.parts import MAP_RULES, parts_of
+from reluxfast.relevance.lrp.rule_maps import RuleMaps
+from reluxfast.relevance.lrp.signals import MULTIPLIER, RELEVANCE, RelevanceStep
+from reluxfast.relevance.lrp.steps import CarryStep, DerivativeStep, ItemOfStep, PassStep, ProductStep
+from reluxfast.relevance.lrp.sum_step import SumStep
 from reluxfast.relevance.plan import Plan, Planner
-from reluxfast.relevance.steps import Step
+from reluxfast.relevance.steps import AddStep, Step
 from reluxfast.rules import Rule
 
 # Where derivative and LRP-0 are one: the result holds elements of an operand.
 _EXACT = ("carry", "max_pool")
-Assignment = Mapping[str, Rule | None]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What makes a walk of relevance out of a graph.
+
+    Attributes:
+        rules: (value, rule of the node that makes it) pairs; of a folded batch norm the rule for its map.
+        storage: of gates, one of `gates.STORAGES`.
+    """
+
+    rules: tuple[tuple[str, Rule | None], ...]
+    storage: str = "full"
 
 
 def make_relevance_plan(
@@ -46,7 +49,7 @@ def make_relevance_plan(
 
     Args:
         graph, weights, native, stops: as for `make_plan`.
-        assigned: value -> rule of the node that makes it (of a folded batch norm for its map).
+        assigned: rules, and how gates are kept.
 
     Returns:
         The plan; `plan.relevance` names the stops whose signals are relevance, all others are multipliers.
@@ -59,10 +62,12 @@ class _RelevancePlanner(Planner):
         self, graph: Graph, weights: Weights, native: bool, stops: frozenset[str] | None, assigned: Assignment
     ):
         super().__init__(graph, weights, native, stops)
-        self.assigned = assigned
+        self.rules = dict(assigned.rules)
+        self.storage = assigned.storage
         self.positive = not_negative(graph)
         self.clamped: dict[str, str] = {}  # clamp -> the map or sum that it became part of
         self.one_branch: set[str] = set()
+        self.reached = self._reached()
 
     def run(self) -> Plan:
         self._fuse_clamps()
@@ -70,12 +75,26 @@ class _RelevancePlanner(Planner):
         self._settle_forms(plan)
         return plan
 
+    def _reached(self) -> set[str]:
+        """Values that relevance comes to: not those that only make the gates of products."""
+        found, todo = set(), [self.graph.output]
+        while todo:
+            name = todo.pop()
+            if name in found:
+                continue
+            found.add(name)
+            node = self.graph.nodes[name]
+            rule = self._rule(node)
+            one = isinstance(rule, rules.Product) and rule.share == "signal" and signal_of(self.graph, node)
+            todo += [one] if one else node.inputs
+        return found
+
     def _fuse(self) -> None:
         """Neither residual additions nor pools are fused as in the gradient walk: both need their own factor."""
 
     def _fuse_clamps(self) -> None:
         for node in self.graph:
-            if node.kind != "clamp" or node.name not in self.needed or node.attrs["lo"] != 0:
+            if node.kind != "clamp" or node.attrs["lo"] != 0 or node.name not in self.needed & self.reached:
                 continue
             source = self.graph.nodes[node.inputs[0]]
             maps = source.kind in ("conv", "linear") or source.name in self.fold_of
@@ -91,7 +110,7 @@ class _RelevancePlanner(Planner):
         return isinstance(rule, rules.Pass) or (isinstance(rule, rules.Gradient) and math.isinf(clamp.attrs["hi"]))
 
     def _rule(self, node: Node) -> Rule | None:
-        return self.assigned.get(node.name)
+        return self.rules.get(node.name)
 
     def _step(self, node: Node) -> Step:
         if node.name in self.clamped:
@@ -102,14 +121,17 @@ class _RelevancePlanner(Planner):
 
     def _ruled(self, node: Node, value: Node, bounds: tuple[float, float] | None) -> Step:
         """The step for `node`; its value is named after `value`, the clamp behind it if that is part of the step."""
-        if node.kind in ("aux_call", "int_call"):
+        if node.kind in ("aux_call", "int_call") or node.name not in self.reached:
             return super()._step(node)
         is_map = node.kind in ("conv", "linear") or node.name in self.fold_of
         rule = self._rule(node)
         if is_map and type(rule) in MAP_RULES:
             return self._map_step(node, value, rule, bounds)
         # What it keeps is kept under the name of the step's value.
-        inner = super()._step(node if value is node else replace(node, name=value.name))
+        if node.kind == "add":
+            inner: Step = AddStep(value, self._ordered(node))
+        else:
+            inner = super()._step(node if value is node else replace(node, name=value.name))
         if isinstance(inner, AuxStep):
             return inner
         if isinstance(inner, ItemStep):
@@ -124,44 +146,42 @@ class _RelevancePlanner(Planner):
         if isinstance(rule, rules.Gradient):
             return DerivativeStep(value, inner.inputs, inner=inner, exact=node.kind == "clamp" or kind in _EXACT)
         if isinstance(rule, rules.Zero):
-            return SumStep(value, inner.inputs, inner=inner, epsilon=None, bounds=bounds)
+            return SumStep(value, inner.inputs, bounds=bounds, storage=self.storage, inner=inner, epsilon=None)
         if isinstance(rule, rules.Norm | rules.Epsilon) and kind in ("sum", "shift", "batch_norm"):
-            return SumStep(value, inner.inputs, inner=inner, epsilon=rule.epsilon, bounds=bounds)
+            step = SumStep(value, inner.inputs, bounds=bounds, storage=self.storage, inner=inner, unit=True)
+            step.epsilon = rule.epsilon
+            return step
         if kind in ("carry", "max_pool", "scale") and (rule is None or isinstance(rule, rules.Pass)):
             return CarryStep(value, inner.inputs, inner=inner, unchanged=kind == "scale")
+        if isinstance(rule, rules.Product) and kind == "product":
+            return self._product(node, value, inner, rule)
         if rule is None:
             raise self._refused(node, "has no LRP rule")
         raise self._refused(node, f"cannot follow the rule {type(rule).__name__}")
 
+    def _product(self, node: Node, value: Node, inner: Step, rule: rules.Product) -> Step:
+        signal = signal_of(self.graph, node) if rule.share == "signal" else None
+        if rule.share == "signal" and signal is None:
+            raise self._refused(node, "multiplies two values of which neither is seen to be a gate")
+        return ProductStep(value, inner.inputs, inner=inner, signal=signal)
+
     def _refused(self, node: Node, why: str) -> UnsupportedNode:
-        return UnsupportedNode(
-            node.op,
-            f"the node {why}",
-            node.module_path,
-            node.source,
-            "lrp",
-            'Give it a rule with layer_rules={path: rule}, or pass fallback="gradient"',
-        )
+        remedy = 'Give it a rule with layer_rules={path: rule}, or pass fallback="gradient"'
+        if kind_of(node) == "product":
+            remedy = 'Pass products="half", products="signal", or fallback="gradient"'
+        return UnsupportedNode(node.op, f"the node {why}", node.module_path, node.source, "lrp", remedy)
 
     def _map_step(self, node: Node, value: Node, rule: Rule, bounds: tuple[float, float] | None) -> MapStep:
         source = self.graph.nodes[self.fold_of[node.name]] if node.name in self.fold_of else node
         weight, bias = folded(source, None if source is node else node, self.weights)
-        x = source.inputs[0]
-        not_negative_input = x in self.positive
-        parts = parts_of(rule, not_negative_input)
-        if bounds is not None and not_negative_input and isinstance(rule, rules.Gamma):
+        maps = RuleMaps(weight, bias, source, partial(self._map_of, source), self.weights.dtype != torch.float64)
+        positive = source.inputs[0] in self.positive
+        if bounds is not None and positive and isinstance(rule, rules.Gamma):
             # Behind a ReLU no relevance comes back where z <= 0, unless it is carried as such.
             self.one_branch.add(value.name)
-        made: dict[tuple[Weight, Weight | None], ConvMap | LinearMap] = {}
-
-        def build(w: Weight, b: Weight | None) -> ConvMap | LinearMap:
-            if (w, b) not in made:
-                made[w, b] = self._map_of(source, w.of(weight), None if b is None or bias is None else b.of(bias))
-            return made[w, b]
-
-        main = build(PLAIN, PLAIN)
-        step = MapStep(value, source.inputs, map=main, bounds=bounds)
-        step.parts = [_bound(part, parts, bias, build, self.weights.dtype != torch.float64) for part in parts]
+        step = MapStep(value, source.inputs, map=maps.plain, bounds=bounds, storage=self.storage)
+        step.passes = maps.passes(parts_of(rule, positive))
+        step.unit = _in_unit_interval(rule, positive)
         if isinstance(rule, rules.ZBox):
             step.low, step.high = (self._box(v, source) for v in (rule.low, rule.high))
         return step
@@ -181,57 +201,18 @@ class _RelevancePlanner(Planner):
         for step in reversed(steps):
             step.form = form.get(step.name, MULTIPLIER)
             for name in step.inputs:
-                if _native(step) == RELEVANCE:
+                if step.native == RELEVANCE:
                     form[name] = RELEVANCE
         for step in steps:
             step.hands = {name: form.get(name, MULTIPLIER) for name in step.inputs}
         for step in steps:
             if isinstance(step, MapStep) and step.name in self.one_branch and step.form == MULTIPLIER:
-                step.parts = step.parts[:1]
+                step.passes = [replace(step.passes[0], parts=step.passes[0].parts[:1])]
         plan.relevance = frozenset(n for n in plan.stops if form.get(n) == RELEVANCE)
 
 
-def _native(step: RelevanceStep) -> str:
-    if isinstance(step, MapStep | PassStep | DerivativeStep):
-        return step.native
-    return MULTIPLIER if isinstance(step, SumStep) else step.form
-
-
-def _bound(part: Part, parts: tuple[Part, ...], bias: torch.Tensor | None, build: Callable, mixed: bool) -> BoundPart:
-    """The part's maps; a denominator that follows from z and the first part's is not computed again."""
-    terms = [Bound(t.operand, build(t.weight, None)) for t in part.terms]
-    in_denominator = None if bias is None or part.bias is None else part.bias.of(bias)
-    # The difference of two sums loses digits: enough are left in float32 alone, where the passes count.
-    mixture = _mixture(part, parts[0], bias is not None) if mixed or part.denominator[0].weight == PLAIN else None
-    if mixture is not None:
-        return BoundPart(part, [], terms, mixture, in_denominator)
-    denominator = [
-        Bound(t.operand, build(t.weight, part.bias if i == 0 else None)) for i, t in enumerate(part.denominator)
-    ]
-    return BoundPart(part, denominator, terms, bias=in_denominator)
-
-
-def _mixture(part: Part, first: Part, has_bias: bool) -> tuple[float, float] | None:
-    """Factors of z = Wx + b and of the first part's D that give this part's D, if they do."""
-    if len(part.denominator) != 1 or part.denominator[0].operand != "x":
-        return None
-    wanted = _signed(part.denominator[0].weight)
-    if wanted is None or (has_bias and part.bias != part.denominator[0].weight):
-        return None
-    if wanted == (1.0, 1.0):
-        return (1.0, 0.0)
-    if part is first or first.denominator[0].operand != "x" or len(first.denominator) != 1:
-        return None
-    base = _signed(first.denominator[0].weight)
-    if base is None or base[0] == base[1] or (has_bias and first.bias != first.denominator[0].weight):
-        return None
-    # wanted = of_z (1, 1) + of_first base, for the factors of W⁺ and of W⁻.
-    of_first = (wanted[0] - wanted[1]) / (base[0] - base[1])
-    return wanted[0] - of_first * base[0], of_first
-
-
-def _signed(weight: Weight) -> tuple[float, float] | None:
-    """Factors of W⁺ and W⁻, if that is all there is."""
-    if weight.square or weight.ones or weight.sign:
-        return None
-    return weight.plain + weight.positive, weight.plain + weight.negative
+def _in_unit_interval(rule: Rule, positive: bool) -> bool:
+    """Whether the gates of a map behind its ReLU lie in [0, 1]: D is at least z where z > 0."""
+    if isinstance(rule, rules.Epsilon):
+        return rule.bias != "zero"
+    return isinstance(rule, rules.ZPlus | rules.Gamma) and rule.bias != "zero" and (rule.split or positive)
