@@ -10,15 +10,7 @@ namespace reluxfast {
 
 inline void check_relu_pack(const Tensor& x, const std::optional<Tensor>& bias, const std::optional<Tensor>& residual) {
   check_dtype("x", x);
-  if (bias) {
-    STD_TORCH_CHECK(bias->device() == x.device() && bias->scalar_type() == x.scalar_type(),
-                    "bias must have x's dtype and device, ", torch::headeronly::toString(x.scalar_type()), " on ",
-                    text(x.device()), ", got ", torch::headeronly::toString(bias->scalar_type()), " on ",
-                    text(bias->device()));
-    STD_TORCH_CHECK(x.dim() >= 2 && bias->dim() == 1 && bias->size(0) == x.size(1),
-                    "bias must have shape (C,) for x of shape (N, C, ...), got ", text(sizes_of(*bias)),
-                    " for x of shape ", text(sizes_of(x)));
-  }
+  if (bias) check_bias("bias", *bias, "x", x);
   if (residual) check_like("residual", *residual, "x", x);
 }
 

@@ -73,12 +73,13 @@ inline bool is_channels_last(const Tensor& x) {
   return true;
 }
 
-inline Tensor empty_in_order(const Tensor& like, std::vector<int64_t> sizes, bool channels_last) {
-  if (!channels_last) return torch::stable::new_empty(like, sizes);
+inline Tensor empty_in_order(const Tensor& like, std::vector<int64_t> sizes, bool channels_last,
+                             std::optional<ScalarType> type = std::nullopt) {
+  if (!channels_last) return torch::stable::new_empty(like, sizes, type);
   const int64_t dims = static_cast<int64_t>(sizes.size());
   sizes.push_back(sizes[1]);
   sizes.erase(sizes.begin() + 1);
-  Tensor x = torch::stable::new_empty(like, sizes);
+  Tensor x = torch::stable::new_empty(like, sizes, type);
   for (int64_t dim = 1; dim + 1 < dims; ++dim) x = torch::stable::transpose(x, dim, dims - 1);
   return x;
 }
@@ -131,6 +132,16 @@ inline void check_like(const char* name, const Tensor& value, const char* like_n
   STD_TORCH_CHECK(sizes_of(value) == sizes_of(like), name, " must have the shape of ", like_name, ", ",
                   text(sizes_of(like)), ", got ", text(sizes_of(value)));
   STD_TORCH_CHECK(value.scalar_type() == like.scalar_type(), name, " must have the dtype of ", like_name);
+}
+
+inline void check_bias(const char* name, const Tensor& bias, const char* like_name, const Tensor& like) {
+  STD_TORCH_CHECK(bias.device() == like.device() && bias.scalar_type() == like.scalar_type(), name, " must have ",
+                  like_name, "'s dtype and device, ", torch::headeronly::toString(like.scalar_type()), " on ",
+                  text(like.device()), ", got ", torch::headeronly::toString(bias.scalar_type()), " on ",
+                  text(bias.device()));
+  STD_TORCH_CHECK(like.dim() >= 2 && bias.dim() == 1 && bias.size(0) == like.size(1), name,
+                  " must have shape (C,) for ", like_name, " of shape (N, C, ...), got ", text(sizes_of(bias)), " for ",
+                  like_name, " of shape ", text(sizes_of(like)));
 }
 
 inline void check_packed(const char* name, const Tensor& packed, const Tensor& g, int64_t need) {

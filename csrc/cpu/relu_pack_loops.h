@@ -1,57 +1,9 @@
 // The loops of relu_pack.h for one instruction set.
 
+#include "cpu/bias_walk.h"
+
 namespace reluxfast {
 namespace RF_ISA {
-
-// Gives the bias of 32 successive elements, word after word.
-template <class T>
-class BiasWalk {
-  using A = Accumulation<T>;
-
- public:
-  BiasWalk(const ReluPack<T>& a, const A* bias, int64_t start)
-      : bias_(bias), channels_(a.channels), inner_(a.inner), step_(kWord % a.channels) {
-    channel_ = start / inner_ % channels_;
-    offset_ = start % inner_;
-  }
-
-  RF_INLINE const A* next() {
-    if (inner_ == 1) {
-      const A* here = bias_ + channel_;
-      channel_ += step_;
-      if (channel_ >= channels_) channel_ -= channels_;
-      return here;
-    }
-    if (offset_ + kWord <= inner_) {
-      if (filled_ != channel_) {
-        for (int64_t k = 0; k < kWord; ++k) word_[k] = bias_[channel_];
-        filled_ = channel_;
-      }
-      offset_ += kWord;
-      if (offset_ == inner_) advance();
-      return word_;
-    }
-    filled_ = -1;
-    for (int64_t done = 0; done < kWord;) {
-      const int64_t left = inner_ - offset_, end = done + left < kWord ? done + left : kWord;
-      for (int64_t k = done; k < end; ++k) word_[k] = bias_[channel_];
-      offset_ += end - done;
-      done = end;
-      if (offset_ == inner_) advance();
-    }
-    return word_;
-  }
-
- private:
-  RF_INLINE void advance() {
-    offset_ = 0;
-    channel_ = channel_ + 1 == channels_ ? 0 : channel_ + 1;
-  }
-
-  const A* bias_;
-  int64_t channels_, inner_, step_, channel_, offset_, filled_ = -1;
-  A word_[kWord];
-};
 
 template <class T, bool kBias, bool kResidual>
 void relu_pack_loop(const ReluPack<T>& arguments, const Accumulation<T>* extended, int64_t begin, int64_t end) {
@@ -60,7 +12,7 @@ void relu_pack_loop(const ReluPack<T>& arguments, const Accumulation<T>* extende
   using A = Accumulation<T>;
   using V = Vec<A>;
   const V lo = V::broadcast(a.lo), hi = V::broadcast(a.hi);
-  BiasWalk<T> walk(a, extended, begin * kWord);
+  BiasWalk<A> walk(extended, a.channels, a.inner, begin * kWord);
   const int64_t whole = a.numel / kWord < end ? a.numel / kWord : end;
   RF_UNROLL(4)
   for (int64_t word = begin; word < whole; ++word) {

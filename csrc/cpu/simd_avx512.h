@@ -25,7 +25,7 @@ struct Vec<double> {
   static RF_INLINE Vec broadcast(double value) { return {_mm512_set1_pd(value)}; }
 };
 
-// Window tap offsets, one byte per lane.
+// Bytes, such as window tap offsets, one per lane.
 template <class A>
 struct Taps {
   __m128i lanes;
@@ -34,11 +34,21 @@ struct Taps {
 
 RF_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return {_mm512_add_ps(a.lanes, b.lanes)}; }
 RF_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) { return {_mm512_add_pd(a.lanes, b.lanes)}; }
+RF_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) { return {_mm512_mul_ps(a.lanes, b.lanes)}; }
+RF_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) { return {_mm512_mul_pd(a.lanes, b.lanes)}; }
+RF_INLINE Vec<float> operator/(Vec<float> a, Vec<float> b) { return {_mm512_div_ps(a.lanes, b.lanes)}; }
+RF_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return {_mm512_div_pd(a.lanes, b.lanes)}; }
 RF_INLINE Mask<float> operator<(Vec<float> a, Vec<float> b) {
   return {_mm512_cmp_ps_mask(a.lanes, b.lanes, _CMP_LT_OQ)};
 }
 RF_INLINE Mask<double> operator<(Vec<double> a, Vec<double> b) {
   return {_mm512_cmp_pd_mask(a.lanes, b.lanes, _CMP_LT_OQ)};
+}
+RF_INLINE Mask<float> operator>=(Vec<float> a, Vec<float> b) {
+  return {_mm512_cmp_ps_mask(a.lanes, b.lanes, _CMP_GE_OQ)};
+}
+RF_INLINE Mask<double> operator>=(Vec<double> a, Vec<double> b) {
+  return {_mm512_cmp_pd_mask(a.lanes, b.lanes, _CMP_GE_OQ)};
 }
 RF_INLINE Mask<float> operator!=(Vec<float> a, Vec<float> b) {
   return {_mm512_cmp_ps_mask(a.lanes, b.lanes, _CMP_NEQ_UQ)};
@@ -135,6 +145,22 @@ RF_INLINE void store_bytes(uint8_t* to, Taps<float> taps) {
 }
 RF_INLINE void store_bytes(uint8_t* to, Taps<double> taps) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), taps.lanes);
+}
+
+// Lanes between 0 and 255, their fractions cut off.
+RF_INLINE Taps<float> truncated(Vec<float> v) { return {_mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v.lanes))}; }
+RF_INLINE Taps<double> truncated(Vec<double> v) { return {_mm256_cvtepi32_epi8(_mm512_cvttpd_epi32(v.lanes))}; }
+
+// Bytes as numbers.
+template <class A>
+RF_INLINE Vec<A> load_bytes(const uint8_t* from) {
+  if constexpr (Vec<A>::width == 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))};
+  } else {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+    return {_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(bytes))};
+  }
 }
 
 // Lanes whose byte is `tap`.

@@ -26,7 +26,7 @@ struct Vec {
   static RF_INLINE Vec broadcast(A value) { return {value - Register{}}; }
 };
 
-// Window tap offsets, one per lane.
+// Bytes, such as window tap offsets, one per lane.
 template <class A>
 struct Taps {
   typename Mask<A>::Register lanes;
@@ -38,12 +38,24 @@ RF_INLINE Vec<A> operator+(Vec<A> a, Vec<A> b) {
   return {a.lanes + b.lanes};
 }
 template <class A>
+RF_INLINE Vec<A> operator*(Vec<A> a, Vec<A> b) {
+  return {a.lanes * b.lanes};
+}
+template <class A>
+RF_INLINE Vec<A> operator/(Vec<A> a, Vec<A> b) {
+  return {a.lanes / b.lanes};
+}
+template <class A>
 RF_INLINE Mask<A> operator<(Vec<A> a, Vec<A> b) {
   return {a.lanes < b.lanes};
 }
 template <class A>
 RF_INLINE Mask<A> operator>(Vec<A> a, Vec<A> b) {
   return {a.lanes > b.lanes};
+}
+template <class A>
+RF_INLINE Mask<A> operator>=(Vec<A> a, Vec<A> b) {
+  return {a.lanes >= b.lanes};
 }
 template <class A>
 RF_INLINE Mask<A> operator!=(Vec<A> a, Vec<A> b) {
@@ -179,6 +191,26 @@ RF_INLINE void store_bytes(uint8_t* to, Taps<A> taps) {
   }
 #endif
   for (int k = 0; k < Vec<A>::width; ++k) to[k] = static_cast<uint8_t>(taps.lanes[k]);
+}
+
+// Lanes between 0 and 255, their fractions cut off.
+template <class A>
+RF_INLINE Taps<A> truncated(Vec<A> v) {
+  return {__builtin_convertvector(v.lanes, typename Mask<A>::Register)};
+}
+
+// Bytes as numbers.
+template <class A>
+RF_INLINE Vec<A> load_bytes(const uint8_t* from) {
+#if RF_X86 && RF_VECTOR_BYTES == 32
+  if constexpr (sizeof(A) == 4) {
+    const __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+    return {(typename Vec<A>::Register)_mm256_cvtepi32_ps(wide)};
+  }
+#endif
+  Vec<A> v;
+  for (int k = 0; k < Vec<A>::width; ++k) v.lanes[k] = static_cast<A>(from[k]);
+  return v;
 }
 
 // Lanes whose byte is `tap`.

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from reluxfast.ops._register import check_dtype, check_like, register
-from reluxfast.ops.gate import check_period
 from reluxfast.ops.layout import (
     accumulation_dtype,
     empty_in_order,
@@ -37,7 +36,10 @@ def _check(g: Tensor, q: Tensor, skip: Tensor | None) -> None:
         q.dim() == g.dim() and q.shape[1:] == g.shape[1:],
         lambda: f"q must have g's shape but for the rows, {tuple(g.shape)}, got {tuple(q.shape)}",
     )
-    check_period(g, q.numel())
+    torch._check(
+        g.numel() == 0 or (q.numel() > 0 and g.numel() % q.numel() == 0),
+        lambda: f"q must have a number of rows that divides g's, {g.shape[0]}, got {q.shape[0]}",
+    )
 
 
 def _check_dense(g: Tensor) -> None:

@@ -29,6 +29,34 @@ def _pool(rng: random.Random, dims: int) -> list[list[int]]:
     return [kernel, stride, [rng.randint(0, k // 2) for k in kernel], [1] * dims]
 
 
+def _soft(rng: random.Random, x: Tensor, bias: Tensor | None, residual: Tensor, layout: str) -> dict[str, Tensor]:
+    """The results of random calls of the soft gates' ops, by name."""
+    dtype, shape = x.dtype, tuple(x.shape)
+    branches = [rng.randrange(3) for _ in range(rng.choice([1, 2]))]
+    factors = [rng.choice([0.0, 1.0, -1.0, 0.25, 1.7, -0.3]) for _ in range(2 * len(branches))]
+    d = _random(rng, shape, dtype, layout) if rng.random() < 0.7 else None
+    given = (
+        d,
+        bias,
+        _random(rng, shape[1:2], dtype, "contiguous") if d is not None and rng.random() < 0.5 else None,
+        residual if rng.random() < 0.5 else None,
+        factors,
+        branches,
+        rng.choice([0.0, 1e-6, 0.25]),
+        *rng.choice([(0.0, float("inf")), (-float("inf"), float("inf")), (-0.7, 0.9)]),
+        rng.randrange(3),
+    )
+    results = dict(zip(("v", "first", "second"), ops.soft_gate_pack(x, *given), strict=True))
+    _, byte, other = ops.soft_gate_pack(x, *given, True)
+    changed = x.clone() if layout != "permuted" else x.contiguous()
+    results["changed first"], results["changed second"] = ops.soft_gate_pack_(changed, *given)
+    g = _random(rng, (2 * shape[0], *shape[1:]), dtype, layout)
+    skip = _random(rng, tuple(g.shape), dtype, "permuted") if rng.random() < 0.5 else None
+    results.update(changed=changed, byte=byte, other=other, soft=ops.soft_gate(g, results["first"], skip))
+    results["from byte"] = ops.soft_gate(g, byte, skip)
+    return results
+
+
 def case(seed: int) -> dict[str, Tensor]:
     """The results of one random call of every op, by name."""
     rng = random.Random(seed)
@@ -48,6 +76,7 @@ def case(seed: int) -> dict[str, Tensor]:
     g = _random(rng, (2 * shape[0], *shape[1:]), dtype, layout)
     skip = _random(rng, tuple(g.shape), dtype, "permuted") if rng.random() < 0.5 else None
     results["gated"] = ops.gate(g, results["mask"], skip, rng.randrange(4), x.numel())
+    results.update(_soft(rng, x, bias, residual, layout))
     pool = _pool(rng, dims)
     pooled, winner, positive = ops.max_pool_pack(x, *pool, rng.random() < 0.5, True)
     results.update(pooled=pooled, winner=winner, positive=positive)
@@ -66,7 +95,7 @@ def compare(seed: int) -> None:
     for name, want in reference.items():
         got = compiled[name]
         assert got.stride() == want.stride() and got.dtype == want.dtype, f"case {seed}: layout of {name}"
-        same = (got == want) | ((got != got) & (want != want))
+        same = ((got == want) & (got.signbit() == want.signbit())) | ((got != got) & (want != want))
         assert bool(same.all()), f"case {seed}: {int((~same).sum())} elements of {name} differ"
 
 

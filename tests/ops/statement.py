@@ -1,7 +1,8 @@
 """The ops stated a second time, in float64 and numpy and sharing no code with them, and the tensors they are tested on.
 
 Inputs lie on a grid of quarters, so that every sum of them is exact in every dtype: results and bits must then be
-equal, not merely close.
+equal, not merely close. Quotients are so where denominators are powers of two; elsewhere `soft_gate_pack` and
+`soft_gate` are given arrays of the dtype that an op computes in, and round at each step as it must.
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ def tensor(values: np.ndarray, dtype: torch.dtype, layout: str) -> Tensor:
 def array(x: Tensor) -> np.ndarray:
     """x as float64."""
     return x.double().cpu().numpy()
+
+
+def wide_array(x: Tensor) -> np.ndarray:
+    """x in the dtype that ops compute in: float64 for float64, else float32."""
+    return (x if x.dtype == torch.float64 else x.float()).cpu().numpy()
 
 
 def in_memory_order(values: np.ndarray, like: Tensor) -> np.ndarray:
@@ -85,6 +91,49 @@ def gate(g, bits, skip, mode) -> np.ndarray:
     if mode & 2:
         keep &= s > 0
     return np.where(keep, s, 0.0)
+
+
+def soft_gate_pack(
+    z, d, bias, d_bias, residual, factors, branches, epsilon, lo, hi, numerator
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """v and the quotients n / s(D), one array per branch, all of z's shape and dtype."""
+
+    def shifted(x, b):
+        return x if b is None else x + b.reshape(-1, *[1] * (x.ndim - 2))
+
+    with np.errstate(all="ignore"):
+        y = shifted(z, bias)
+        if residual is not None:
+            y = y + residual
+        v = np.where(np.isnan(y), y, np.minimum(np.maximum(y, y.dtype.type(lo)), y.dtype.type(hi)))
+        gates = []
+        for branch, (f, f_d) in zip(branches, np.reshape(factors, (-1, 2)).tolist(), strict=True):
+            full = f * y if d is None else f * y + f_d * shifted(d, d_bias)
+            s = np.where(full < 0, full - epsilon, full + epsilon)
+            n = v if numerator == 0 else np.ones_like(v)
+            closed = (s == 0) | ((v == 0) & (numerator != 1))
+            closed |= [np.zeros(y.shape, dtype=bool), ~(y > 0), ~(y < 0)][branch]
+            gates.append(np.where(closed, 0, n / s).astype(y.dtype))
+    return v, gates
+
+
+def quantised(q) -> np.ndarray:
+    """The bytes of gates between 0 and 1."""
+    with np.errstate(all="ignore"):
+        return np.floor(np.nan_to_num(np.clip(q, 0, 1)) * 255 + q.dtype.type(0.5)).astype(np.uint8)
+
+
+def soft_gate(g, q, skip) -> np.ndarray:
+    """The sum times its gate; q, (N, ...), is repeated over the classes that g, (R*N, ...), holds one after the other.
+
+    A byte stands for its 255th part.
+    """
+    if q.dtype == np.uint8:
+        q = q.astype(g.dtype) * g.dtype.type(1 / 255)
+    q = np.concatenate([q] * (len(g) // max(len(q), 1))) if len(q) else q
+    with np.errstate(all="ignore"):
+        s = g if skip is None else g + skip
+        return np.where(q == 0, 0, s * q).astype(g.dtype)
 
 
 def windows(size, kernel, stride, padding, dilation, ceil_mode):
@@ -147,10 +196,10 @@ def max_pool_scatter(g, winner, bits, spatial, pool, mode) -> np.ndarray:
 
 
 def assert_equal(actual: Tensor, expected: np.ndarray, like: Tensor) -> None:
-    """Equal values, NaN where NaN is expected, and the dense order of the op's input `like`."""
-    assert actual.dtype == like.dtype
+    """Equal values, NaN where NaN is expected, and the dense order of the op's input `like`; bytes where expected."""
+    assert actual.dtype == (torch.uint8 if expected.dtype == np.uint8 else like.dtype)
     assert tuple(actual.shape) == expected.shape
-    got, want = array(actual), torch.from_numpy(expected).to(like.dtype).double().numpy()
+    got, want = array(actual), torch.from_numpy(expected).to(actual.dtype).double().numpy()
     wrong = np.argwhere(~((got == want) | (np.isnan(got) & np.isnan(want))))
     first = [f"{tuple(i)}: got {got[tuple(i)]}, expected {want[tuple(i)]}" for i in wrong[:5]]
     assert not len(wrong), f"{len(wrong)} of {got.size} elements differ; the first: " + "; ".join(first)

@@ -16,7 +16,7 @@ POOL = ([3, 3], [2, 2], [1, 1], [1, 1])
 
 
 class _EveryOp(torch.nn.Module):
-    """Calls all six ops through the public functions."""
+    """Calls every op through the public functions."""
 
     def forward(self, x, bias, g):
         y, mask = ops.relu_pack(x, bias)
@@ -26,7 +26,11 @@ class _EveryOp(torch.nn.Module):
         changed = x * 2
         second = ops.relu_pack_(changed, bias, x, 0.0, 6.0)
         ops.gate_(gated, second, changed, 3)
-        return pooled, gated, changed, mask, second
+        v, q, half = ops.soft_gate_pack(x, y, bias, None, changed, (0.0, 1.0, 1.0, -1.0), (0, 1), lo=0.0)
+        (byte, _) = ops.soft_gate_pack_(v, gated, quantise=True)
+        relevance = ops.soft_gate(x, q, half)
+        ops.soft_gate_(relevance, byte)
+        return pooled, gated, changed, mask, second, v, relevance
 
 
 def _inputs(layout):
@@ -48,7 +52,7 @@ def test_opcheck_without_the_library():
 
 
 def test_the_library_answers_where_it_is():
-    for name in ("relu_pack", "relu_pack_", "gate", "gate_", "max_pool_pack", "max_pool_scatter"):
+    for name in ops._IMPLEMENTATIONS:
         compiled = torch._C._dispatch_has_kernel_for_dispatch_key(f"reluxfast::{name}", "CPU")
         assert compiled == (native.MISSING_REASON is None)
 
@@ -90,14 +94,25 @@ def test_export():
 
 
 @pytest.mark.parametrize(
-    "call", [lambda x: ops.relu_pack(x)[0], lambda x: ops.gate(x, None, None, 2)], ids=["relu_pack", "gate"]
+    "call",
+    [
+        lambda x: ops.relu_pack(x)[0],
+        lambda x: ops.gate(x, None, None, 2),
+        lambda x: ops.soft_gate_pack(x)[1],
+        lambda x: ops.soft_gate(x, x),
+    ],
+    ids=["relu_pack", "gate", "soft_gate_pack", "soft_gate"],
 )
 def test_a_derivative_is_refused(call):
     with pytest.raises(RuntimeError, match=r"has no derivative.*torch\.no_grad"):
         call(torch.randn(4, requires_grad=True)).sum().backward()
 
 
-@pytest.mark.parametrize("call", [ops.relu_pack_, lambda x: ops.gate_(x, None, None, 2)], ids=["relu_pack_", "gate_"])
+@pytest.mark.parametrize(
+    "call",
+    [ops.relu_pack_, lambda x: ops.gate_(x, None, None, 2), ops.soft_gate_pack_, lambda x: ops.soft_gate_(x, x * 1)],
+    ids=["relu_pack_", "gate_", "soft_gate_pack_", "soft_gate_"],
+)
 def test_a_derivative_in_place_is_refused(call):
     leaf = torch.randn(4, requires_grad=True)
     with ops.backend("auto"), pytest.raises(RuntimeError, match=r"has no derivative.*torch\.no_grad"):
@@ -112,6 +127,10 @@ def test_fakes_refuse_what_the_ops_refuse():
         ops.max_pool_pack(meta, [2, 2], [2, 2], [2, 2], [1, 1])
     with pytest.raises(RuntimeError, match="mask must be given"):
         ops.gate(meta, None)
+    with pytest.raises(RuntimeError, match="d_bias must be None without d"):
+        ops.soft_gate_pack(meta, None, None, torch.empty(3, device="meta"))
+    with pytest.raises(RuntimeError, match="a number of rows that divides"):
+        ops.soft_gate(meta, torch.empty(3, 3, 4, 4, device="meta"))
 
 
 @pytest.mark.parametrize("padding", [0, 1])
