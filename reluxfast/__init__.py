@@ -8,6 +8,7 @@ from reluxfast import rules
 from reluxfast.attribution import Attribution
 from reluxfast.captured import refresh
 from reluxfast.composites import composite, composites
+from reluxfast.coverage import Coverage, coverage
 from reluxfast.errors import BackendUnavailable, InvalidInput, ReluxfastError, UnsupportedNode
 from reluxfast.explainer import Explainer, attribute
 from reluxfast.functions import (
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Attribution",
     "BackendUnavailable",
+    "Coverage",
     "Explainer",
     "Info",
     "InvalidInput",
@@ -49,6 +51,7 @@ __all__ = [
     "input_x_gradient",
     "composite",
     "composites",
+    "coverage",
     "integrated_gradients",
     "lrp",
     "rules",

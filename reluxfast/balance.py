@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
+from reluxfast.text import table
+
 
 @dataclass(frozen=True)
 class BalanceRow:
     """Relevance at one node: each a Tensor (N,), or (N, K) for all classes, in float64.
 
     Attributes:
-        name: of the node's value.
+        name: of the node's value; a ReLU or batch norm that is computed with the map in front has no row of its own.
         op: the operation.
         path: dotted path of the module it is called in.
         rule: that it followed, "" for nodes that only carry relevance along.
@@ -61,15 +63,10 @@ class Balance:
         return gap.abs() / self.logit.abs().clamp_min(torch.finfo(torch.float64).tiny)
 
     def __str__(self) -> str:
-        header = ("node", "module", "rule", "in", "out", "bias", "stabiliser")
-        cells = [header]
+        cells = []
         for row in self.rows:
             numbers = (row.incoming, row.outgoing, row.bias, row.stabiliser)
             cells.append((row.name, row.path, row.rule, *(f"{float(v.mean()):.4g}" for v in numbers)))
         totals = (self.logit, self.at_input, self.bias, self.stabiliser)
         cells.append(("all", "", "", *(f"{float(v.mean()):.4g}" for v in totals)))
-        widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
-        return "\n".join(
-            "  ".join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-            for line in cells
-        )
+        return table(("node", "module", "rule", "in", "out", "bias", "stabiliser"), cells, right=(3, 4, 5, 6))

@@ -27,6 +27,7 @@ from reluxfast.relevance.lrp.assign import relevance_everywhere
 from reluxfast.relevance.lrp.gates import Bits, GatedStep
 from reluxfast.relevance.steps import GateStep, PoolStep
 from reluxfast.relevance.walk import Tape
+from reluxfast.text import table
 from reluxfast.top_targets import top_targets
 
 # Worst deviation relative to the largest element: float32 sums of a few thousand terms through tens of layers.
@@ -87,10 +88,7 @@ class Report:
             )
             for r in self.rows
         ]
-        widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
-        cells = ([cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in (head, *body))
-        lines = ["  ".join(line).rstrip() for line in cells]
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+        return table(head, body)
 
 
 def validate(

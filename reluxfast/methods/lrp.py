@@ -180,6 +180,7 @@ def _mapped(function: Callable[..., torch.Tensor], *accounts: Account) -> Accoun
         else function(*(a.relevance for a in accounts))
     )
     return Account(
+        accounts[0].ruled,
         relevance,
         function(*(a.incoming for a in accounts)),
         {name: function(*(a.outgoing[name] for a in accounts)) for name in accounts[0].outgoing},
@@ -192,12 +193,11 @@ def _balance(
     run: Run, rules: dict[str, Rule | None], accounts: dict[str, Account], values: list, output: torch.Tensor
 ) -> Balance:
     rows = []
-    for name, account in accounts.items():
-        node = run.engine.graph.nodes[name]
-        rule = rules.get(name)
+    for account in accounts.values():
+        node, rule = account.ruled, rules.get(account.ruled.name)
         rows.append(
             BalanceRow(
-                name,
+                node.name,
                 node.op,
                 node.module_path,
                 "" if rule is None else type(rule).__name__,

@@ -120,6 +120,12 @@ class _RelevancePlanner(Planner):
         return self._ruled(node, node, None)
 
     def _ruled(self, node: Node, value: Node, bounds: tuple[float, float] | None) -> Step:
+        step = self._made(node, value, bounds)
+        if isinstance(step, RelevanceStep):
+            step.ruled = self.graph.nodes[self.fold_of.get(node.name, node.name)]
+        return step
+
+    def _made(self, node: Node, value: Node, bounds: tuple[float, float] | None) -> Step:
         """The step for `node`; its value is named after `value`, the clamp behind it if that is part of the step."""
         if node.kind in ("aux_call", "int_call") or node.name not in self.reached:
             return super()._step(node)

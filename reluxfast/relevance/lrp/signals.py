@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from reluxfast.graph import Node
 from reluxfast.relevance.steps import Signals, Step
 
 MULTIPLIER, RELEVANCE = "multiplier", "relevance"
@@ -37,12 +38,14 @@ class Account:
     """Relevance of each row, (times * N,) in float64.
 
     Attributes:
+        ruled: the node whose rule was followed.
         relevance: at the value, in its shape; a list where the value is several.
         incoming: its sum.
         outgoing: operand -> what it was handed.
         bias, absorbed: what bias and stabiliser took.
     """
 
+    ruled: Node
     relevance: Any
     incoming: torch.Tensor
     outgoing: dict[str, torch.Tensor]
@@ -55,10 +58,13 @@ class RelevanceStep(Step):
     """Attributes:
     form: of the signal that arrives at the value.
     hands: operand -> form it must be given.
+    ruled: the node whose rule is followed: in front of the clamp or batch norm that makes the value, if that is part
+        of this step.
     """
 
     form: str = MULTIPLIER
     hands: dict[str, str] = field(default_factory=dict)
+    ruled: Node | None = None
 
     @property
     def native(self) -> str:
@@ -88,7 +94,7 @@ class RelevanceStep(Step):
             more = _total_of(self._relevance(frame, name, t, self.hands.get(name, MULTIPLIER)))
             outgoing[name] = outgoing[name] + more if name in outgoing else more
         bias, absorbed = self._taken(frame, g, incoming, sum(outgoing.values()))
-        return Account(relevance, incoming, outgoing, bias, absorbed)
+        return Account(self.ruled, relevance, incoming, outgoing, bias, absorbed)
 
     def _taken(
         self, frame, g: Any, incoming: torch.Tensor, outgoing: torch.Tensor
