@@ -241,7 +241,7 @@ def numerics(device: torch.device, differentiable: bool = False) -> Iterator[Non
     precision = ieee_float32() if device.type == "cuda" else nullcontext()
     with (
         torch.inference_mode(False),
-        torch.set_grad_enabled(differentiable),
+        torch.set_grad_enabled(differentiable and torch.is_grad_enabled()),
         torch.autocast(device.type, enabled=False),
         precision,
     ):

@@ -16,11 +16,9 @@ from tests.zoo import CONSTRUCTS
 
 # A dropout between convolution and batch norm keeps the two apart on the graph; the oracle sees through it.
 APART = {"bn_after_dropout"}
-# A kernel of even length under padding="same" pads unevenly: no map of the engine's, and refused as such.
-UNEVEN = {f"conv{n}d_same_even_kernel" for n in (1, 2, 3)}
 # The oracle's network has other nodes for the same function (3 h for h + 2 h), and each node takes its ε.
 OTHER_NODES = {"inplace_same_name", "inplace_add_relu_dropout"}
-NAMES = [name for name in CONSTRUCTS if name not in LARGE | SPELLED | REFUSED | APART | UNEVEN | OTHER_NODES]
+NAMES = [name for name in CONSTRUCTS if name not in LARGE | SPELLED | REFUSED | APART | OTHER_NODES]
 # Quotients by almost empty denominators make digits of their own.
 FLOAT64 = 1e-9
 
