@@ -32,6 +32,8 @@ _METHOD_OPTIONS = {
     "n_samples": "--samples",
     "seed": "--seed",
     "composite": "--composite",
+    "products": "--products",
+    "fallback": "--fallback",
 }
 # The others need arguments.
 _NAMED_ALONE = [name for name in rx.composites() if name != "epsilon_gamma_box"]
@@ -138,6 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--composite", metavar="NAME", help=f"rules of lrp: {', '.join(_NAMED_ALONE)}; default: epsilon_plus_flat"
     )
+    explain.add_argument(
+        "--products", choices=rx.rules.SHARES, help="lrp: where relevance of products of two values goes"
+    )
+    explain.add_argument("--fallback", choices=["gradient"], help="lrp: how to walk nodes without a rule")
+    explain.add_argument("--coverage", action="store_true", help="lrp: print first which node follows which rule")
     explain.add_argument(
         "--out",
         default=".",
@@ -276,7 +283,11 @@ def _read(arguments: argparse.Namespace) -> tuple[torch.export.ExportedProgram, 
 
 def _explain(arguments: argparse.Namespace) -> int:
     options = _method_options(arguments)
+    if arguments.coverage and arguments.method != "lrp":
+        raise rx.InvalidInput("--coverage", "is an option of lrp", f"--method {arguments.method}", "Leave it out")
     program, x = _read(arguments)
+    if arguments.coverage and not arguments.json:
+        print(rx.coverage(program, x, **options), end="\n\n")
     if "layer" in _options_of(arguments.method) and "layer" not in options:
         maps = map_layers(rx.Explainer(program, x).captured.engine().graph)
         remedy = f"Convolutions of this model: {', '.join(maps)}" if maps else "This model has no named convolution"

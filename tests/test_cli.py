@@ -365,3 +365,12 @@ def test_it_runs_as_a_program_and_a_closed_pipe_is_no_error():
     assert done.returncode == 0 and done.stderr == ""
     done = subprocess.run([sys.executable, "-m", "reluxfast.cli", "--version"], capture_output=True, text=True)
     assert done.stdout.strip() == f"reluxfast {rx.__version__}"
+
+
+def test_the_rules_of_lrp_as_a_table(folder, tmp_path, capsys):
+    files, _ = folder
+    explain = ("explain", files / "any.pt2", files / "row.npy", "--out", tmp_path)
+    code, out, _ = run(capsys, *explain, "--method", "lrp", "--composite", "epsilon_plus_flat", "--coverage")
+    assert code == 0 and "Flat()" in out and "ZPlus()" in out and "row 0: target" in out
+    code, _, err = run(capsys, *explain, "--coverage")
+    assert code == 2 and "--coverage is an option of lrp" in err
