@@ -44,8 +44,8 @@ class _Plan:
 
     def in_order(self, x: Tensor | None, argument: int) -> Tensor | None:
         """The tensor argument of that number, its elements in the plan's order."""
-        # A slice's elements may be seen as a 1-D tensor that still has gaps.
-        return x if self.ordered[argument] else memory_order(x, self.channels_last).contiguous()
+        # A slice's elements may be seen as a 1-D tensor that still has gaps, and a bias may be one.
+        return x if self.ordered[argument] else memory_order(x, self.channels_last and x.dim() >= 3).contiguous()
 
 
 _plans: dict[Hashable, _Plan] = {}
@@ -103,8 +103,8 @@ def _relu_pack(
 ) -> None:
     if y.numel() == 0:
         return
-    source, other = plan.in_order(x, 0), plan.in_order(residual, 2)
-    relu_pack_kernel.relu_pack(source, bias, other, y, mask if mask.numel() else None, lo, hi, plan.geometry)
+    source, channels, other = plan.in_order(x, 0), plan.in_order(bias, 1), plan.in_order(residual, 2)
+    relu_pack_kernel.relu_pack(source, channels, other, y, mask if mask.numel() else None, lo, hi, plan.geometry)
 
 
 def relu_pack(

@@ -95,6 +95,13 @@ def test_bounds_of_float64_are_not_rounded(bounds):
     _compare("relu_pack", x, None, None, *bounds, True)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_bias_with_gaps(layout):
+    x = _random((2, 5, 3, 4), torch.float32, layout)
+    _compare("relu_pack", x, torch.randn(10)[::2], None, 0.0, 6.0, True)
+    _compare("relu_pack", x, torch.randn(1).expand(5), None, 0.0, 6.0, True)
+
+
 def test_packed_bytes_at_odd_addresses(binding):
     g = torch.randn(2, 8, 4, 4)
     whole = torch.randint(0, 256, (33,), dtype=torch.uint8)
