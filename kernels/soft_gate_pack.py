@@ -53,19 +53,18 @@ def _gate_of(
         keep = keep & (y > 0)
     if BRANCH == 2:
         keep = keep & (y < 0)
-    # A closed gate divides 1 by 1, since a division with a 0 in it is a slow one.
+    # A closed gate divides 1 by 1: a 0 may take the longer way that division has for special values.
     one = tl.full(y.shape, 1, y.dtype)
     s = tl.where(keep, s, one)
     n = tl.where(keep, v, one) if NUMERATOR == 0 else one
     # float32's / is not rounded to nearest on a GPU; float64's is, and has no other name.
     q = n / s if y.dtype == tl.float64 else tl.div_rn(n, s)
-    q = tl.where(keep, q, tl.zeros_like(q))
     if BYTES:
-        rounded = q * 255 + 0.5
-        rounded = tl.where(rounded < 255, rounded, tl.full(q.shape, 255, q.dtype))
         # A comparison with NaN is false: its byte is 0.
-        q = tl.where(q > 0, rounded, tl.zeros_like(q)).to(tl.uint8)
-    return q
+        keep = keep & (q > 0)
+        q = tl.where(q < 1, q, one) * 255 + 0.5
+    q = tl.where(keep, q, tl.zeros_like(q))
+    return q.to(tl.uint8) if BYTES else q
 
 
 @triton.jit
