@@ -1,4 +1,4 @@
-"""What the kernels share: the tile, packed fields, rounding, bounds that keep NaN, and the launch.
+"""What the kernels share: the tile, its channels, packed fields, rounding, bounds that keep NaN, and the launch.
 
 A program handles one block of consecutive elements of the memory order as a tile (BLOCK // VEC, VEC) whose rows are one
 16-byte access of one thread: what belongs to a row, such as its mask word, then needs no exchange between threads.
@@ -63,6 +63,36 @@ def store_tile(ptr, offsets, value, inside, WHOLE: tl.constexpr):
         tl.store(ptr + offsets, narrow(value, ptr.dtype.element_ty))
     else:
         tl.store(ptr + offsets, narrow(value, ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def channel_of(
+    start,
+    first,
+    lane,
+    run,
+    channels,
+    cycle,
+    LAST: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    INDEX: tl.constexpr,
+    VEC: tl.constexpr,
+):
+    """The channel of each element of a block that begins at element `start` of the memory order.
+
+    A channel is a run of `run` elements, in cycles of all channels; channels-last order (LAST) has runs of one.
+    ALIGNED: rows of the tile do not cross the end of a run, nor, in channels-last order, of a cycle.
+    """
+    at = (start % cycle).to(INDEX) + first
+    if not ALIGNED:
+        at = at + lane
+    if LAST:
+        channel = at % channels
+        if ALIGNED:
+            channel = tl.multiple_of(channel, [VEC, VEC]) + lane
+    else:
+        channel = at // run % channels
+    return channel
 
 
 @triton.jit

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from reluxfast.kernels.common import (
     block_size,
+    channel_of,
     clamp,
     index_type,
     launch,
@@ -17,37 +18,6 @@ from reluxfast.kernels.common import (
     vector_size,
     widen,
 )
-
-
-@triton.jit
-def _bias(
-    bias_ptr,
-    start,
-    first,
-    lane,
-    run,
-    channels,
-    cycle,
-    LAST: tl.constexpr,
-    ALIGNED: tl.constexpr,
-    INDEX: tl.constexpr,
-    VEC: tl.constexpr,
-):
-    """The bias of each element of a block that begins at element `start` of the memory order.
-
-    A channel is a run of `run` elements, in cycles of all channels; channels-last order (LAST) has runs of one.
-    ALIGNED: rows of the tile do not cross the end of a run, nor, in channels-last order, of a cycle.
-    """
-    at = (start % cycle).to(INDEX) + first
-    if not ALIGNED:
-        at = at + lane
-    if LAST:
-        channel = at % channels
-        if ALIGNED:
-            channel = tl.multiple_of(channel, [VEC, VEC]) + lane
-    else:
-        channel = at // run % channels
-    return widen(tl.load(bias_ptr + channel))
 
 
 @triton.jit
@@ -81,7 +51,7 @@ def _relu_pack_block(
     inside = offsets < left
     z = load_tile(x_ptr + start, offsets, inside, WHOLE)
     if BIAS:
-        z += _bias(bias_ptr, start, first, lane, run, channels, cycle, LAST, ALIGNED, INDEX, VEC)
+        z += widen(tl.load(bias_ptr + channel_of(start, first, lane, run, channels, cycle, LAST, ALIGNED, INDEX, VEC)))
     if RESIDUAL:
         z += load_tile(residual_ptr + start, offsets, inside, WHOLE)
     low = tl.full([], lo, z.dtype)

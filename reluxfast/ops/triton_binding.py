@@ -6,6 +6,7 @@ is remembered: a call whose like was seen before only looks it up.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor
 from reluxfast.kernels import gate as gate_kernel
 from reluxfast.kernels import max_pool as max_pool_kernels
 from reluxfast.kernels import relu_pack as relu_pack_kernel
+from reluxfast.kernels import soft_gate as soft_gate_kernel
+from reluxfast.kernels import soft_gate_pack as soft_gate_pack_kernel
 from reluxfast.kernels.max_pool import Pool
 from reluxfast.ops._register import FAKES
 from reluxfast.ops.layout import is_channels_last, memory_order
@@ -44,8 +47,8 @@ class _Plan:
 
     def in_order(self, x: Tensor | None, argument: int) -> Tensor | None:
         """The tensor argument of that number, its elements in the plan's order."""
-        # A slice's elements may be seen as a 1-D tensor that still has gaps.
-        return x if self.ordered[argument] else memory_order(x, self.channels_last).contiguous()
+        # A slice's elements may be seen as a 1-D tensor that still has gaps, and a bias may be one.
+        return x if self.ordered[argument] else memory_order(x, self.channels_last and x.dim() >= 3).contiguous()
 
 
 _plans: dict[Hashable, _Plan] = {}
@@ -103,8 +106,8 @@ def _relu_pack(
 ) -> None:
     if y.numel() == 0:
         return
-    source, other = plan.in_order(x, 0), plan.in_order(residual, 2)
-    relu_pack_kernel.relu_pack(source, bias, other, y, mask if mask.numel() else None, lo, hi, plan.geometry)
+    source, channels, other = plan.in_order(x, 0), plan.in_order(bias, 1), plan.in_order(residual, 2)
+    relu_pack_kernel.relu_pack(source, channels, other, y, mask if mask.numel() else None, lo, hi, plan.geometry)
 
 
 def relu_pack(
@@ -208,3 +211,105 @@ def max_pool_scatter(
         bits = _words(mask if mode & 1 else None)
         max_pool_kernels.max_pool_scatter(source, _words(winner), bits, out, plan.geometry, mode, period)
     return out
+
+
+def _soft_gate_pack_plan(
+    name: str,
+    tensors: tuple[Tensor | None, ...],
+    factors: Sequence[float],
+    branches: Sequence[int],
+    epsilon: float,
+    lo: float,
+    hi: float,
+    numerator: int,
+    quantise: bool,
+) -> _Plan:
+    """The plan of soft_gate_pack and its in-place form for `tensors`: z, d, bias, d_bias, residual."""
+    numbers = (len(factors), tuple(branches), epsilon >= 0, numerator, quantise)
+    arguments = (*tensors, factors, branches, epsilon, lo, hi, numerator, quantise)
+    return _plan(name, tensors, numbers, arguments, lambda last, _: _run(tensors[0], last))
+
+
+def _soft_gate_pack(
+    plan: _Plan,
+    tensors: tuple[Tensor | None, ...],
+    v: Tensor | None,
+    gates: Sequence[Tensor],
+    factors: Sequence[float],
+    branches: Sequence[int],
+    epsilon: float,
+    lo: float,
+    hi: float,
+    numerator: int,
+) -> None:
+    if gates[0].numel():
+        sources = (plan.in_order(x, argument) for argument, x in enumerate(tensors))
+        gates = gates[: len(branches)]
+        soft_gate_pack_kernel.soft_gate_pack(
+            *sources, v, gates, factors, branches, epsilon, lo, hi, numerator, plan.geometry
+        )
+
+
+def soft_gate_pack(
+    z: Tensor,
+    d: Tensor | None,
+    bias: Tensor | None,
+    d_bias: Tensor | None,
+    residual: Tensor | None,
+    factors: Sequence[float],
+    branches: Sequence[int],
+    epsilon: float,
+    lo: float,
+    hi: float,
+    numerator: int,
+    quantise: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """reluxfast::soft_gate_pack."""
+    tensors = (z, d, bias, d_bias, residual)
+    plan = _soft_gate_pack_plan("soft_gate_pack", tensors, factors, branches, epsilon, lo, hi, numerator, quantise)
+    v, *gates = plan.empty(z.device)
+    _soft_gate_pack(plan, tensors, v, gates, factors, branches, epsilon, lo, hi, numerator)
+    return v, *gates
+
+
+def soft_gate_pack_(
+    z: Tensor,
+    d: Tensor | None,
+    bias: Tensor | None,
+    d_bias: Tensor | None,
+    residual: Tensor | None,
+    factors: Sequence[float],
+    branches: Sequence[int],
+    epsilon: float,
+    lo: float,
+    hi: float,
+    numerator: int,
+    quantise: bool,
+) -> tuple[Tensor, Tensor]:
+    """reluxfast::soft_gate_pack_."""
+    tensors = (z, d, bias, d_bias, residual)
+    plan = _soft_gate_pack_plan("soft_gate_pack_", tensors, factors, branches, epsilon, lo, hi, numerator, quantise)
+    gates = plan.empty(z.device)
+    # z is v already where nothing is added and nothing cut.
+    is_v = bias is None and residual is None and lo == -math.inf and hi == math.inf
+    _soft_gate_pack(plan, tensors, None if is_v else z, gates, factors, branches, epsilon, lo, hi, numerator)
+    return gates[0], gates[1]
+
+
+def _soft_gate(plan: _Plan, g: Tensor, q: Tensor, skip: Tensor | None, out: Tensor) -> None:
+    if out.numel():
+        soft_gate_kernel.soft_gate(plan.in_order(g, 0), plan.in_order(q, 1), plan.in_order(skip, 2), out)
+
+
+def soft_gate(g: Tensor, q: Tensor, skip: Tensor | None) -> Tensor:
+    """reluxfast::soft_gate."""
+    plan = _plan("soft_gate", (g, q, skip), None, (g, q, skip), lambda *_: None)
+    (out,) = plan.empty(g.device)
+    _soft_gate(plan, g, q, skip, out)
+    return out
+
+
+def soft_gate_(g: Tensor, q: Tensor, skip: Tensor | None) -> None:
+    """reluxfast::soft_gate_."""
+    plan = _plan("soft_gate_", (g, q, skip), None, (g, q, skip), lambda *_: None)
+    _soft_gate(plan, g, q, skip, g)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import json
+import math
 import re
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from reluxfast import ops
 from reluxfast.kernels import gate as gate_kernel
 from reluxfast.kernels import max_pool as max_pool_kernels
 from reluxfast.kernels import relu_pack as relu_pack_kernel
+from reluxfast.kernels import soft_gate as soft_gate_kernel
+from reluxfast.kernels import soft_gate_pack as soft_gate_pack_kernel
 from reluxfast.ops import triton_binding as binding
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -79,6 +82,9 @@ def described(kernel: _Compiling) -> dict:
         "accesses": dict(accesses),
         "floats": sorted({kind for kind in built.src.signature.values() if kind.startswith("fp")}),
         "flushes_denormals": ".ftz" in built.asm["ptx"],
+        "arithmetic": sorted(
+            set(re.findall(r"\b(?:add|sub|mul|div|fma|mad)\.[\w.]*f(?:16|32|64)\w*", built.asm["ptx"]))
+        ),
     }
 
 
@@ -93,6 +99,13 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     deep = torch.zeros(1, 64, 4, 8, 8, dtype=dtype).to(memory_format=torch.channels_last_3d)
     cube = ([2, 2, 2], [2, 2, 2], [0, 0, 0], [1, 1, 1])
 
+    gates, levels = torch.zeros_like(last), torch.zeros_like(last, dtype=torch.uint8)
+
+    def pack(z, *tensors, branches=(0,), numerator=0, quantise=False, lo=0.0, function=binding.soft_gate_pack):
+        d, b, d_b, residual = tensors + (None,) * (4 - len(tensors))
+        factors = [0.25, 0.75] * len(branches)
+        return function(z, d, b, d_b, residual, factors, branches, 1e-6, lo, math.inf, numerator, quantise)
+
     def scatter(pool, layout=last, mode=3):
         y, winner, bits = ops.max_pool_pack(layout, *pool, relu=True)
         return binding.max_pool_scatter(y, winner, bits, layout.shape[2:], *pool, mode, y.numel())
@@ -106,6 +119,23 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         "relu_pack, bias + residual": lambda: binding.relu_pack(last, bias, last, 0.0, 6.0, True),
         "relu_pack, bias, contiguous": lambda: binding.relu_pack(x, bias, None, 0.0, 6.0, True),
         "relu_pack, no bits": lambda: binding.relu_pack(last, None, None, 0.0, 6.0, False),
+        "soft_gate": lambda: binding.soft_gate(last, gates, None),
+        "soft_gate + skip": lambda: binding.soft_gate(last, gates, last),
+        "soft_gate + skip, classes": lambda: binding.soft_gate(twice, gates, twice),
+        "soft_gate, bytes + skip": lambda: binding.soft_gate(last, levels, last),
+        "soft_gate_pack": lambda: pack(last),
+        "soft_gate_pack, ones": lambda: pack(last, numerator=1),
+        "soft_gate_pack, ones where v": lambda: pack(last, numerator=2),
+        "soft_gate_pack, d": lambda: pack(last, last),
+        "soft_gate_pack, d, v in place": lambda: pack(last, last, lo=-math.inf, function=binding.soft_gate_pack_),
+        "soft_gate_pack, d + residual, branch": lambda: pack(last, last, None, None, last, branches=[1]),
+        "soft_gate_pack, d + residual, two": lambda: pack(last, last, None, None, last, branches=[1, 2]),
+        "soft_gate_pack, d + residual, two, bytes": lambda: pack(
+            last, last, None, None, last, branches=[1, 2], quantise=True
+        ),
+        "soft_gate_pack, bytes": lambda: pack(last, quantise=True),
+        "soft_gate_pack, biases + residual, two": lambda: pack(last, last, bias, bias, last, branches=[1, 2]),
+        "soft_gate_pack, biases, contiguous": lambda: pack(x, x, bias, bias),
         "max_pool_pack 2x2": lambda: binding.max_pool_pack(last, *two, False, True, True),
         "max_pool_pack 3x3": lambda: binding.max_pool_pack(last, *three, False, True, True),
         "max_pool_pack 5x5": lambda: binding.max_pool_pack(last, *five, False, False, True),
@@ -123,7 +153,7 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
 def main(dtypes: list[str]) -> None:
     triton.runtime.driver.set_active(_AbsentGpu())
     kernels = []
-    for module in (gate_kernel, relu_pack_kernel, max_pool_kernels):
+    for module in (gate_kernel, relu_pack_kernel, max_pool_kernels, soft_gate_kernel, soft_gate_pack_kernel):
         for name in [n for n in vars(module) if n.endswith("_kernel")]:
             kernels.append(_Compiling(getattr(module, name)))
             setattr(module, name, kernels[-1])

@@ -24,7 +24,13 @@ def binding() -> ModuleType:
 def launches(binding: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Name and number of programs of each launch, so that no test passes on another backend's answer."""
     found = []
-    for module in (binding.gate_kernel, binding.relu_pack_kernel, binding.max_pool_kernels):
+    for module in (
+        binding.gate_kernel,
+        binding.relu_pack_kernel,
+        binding.max_pool_kernels,
+        binding.soft_gate_kernel,
+        binding.soft_gate_pack_kernel,
+    ):
 
         def counted(kernel, programs, *arguments, real=module.launch, **constants):
             found.append((kernel.__name__.strip("_").removesuffix("_kernel"), programs))

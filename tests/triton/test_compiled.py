@@ -13,25 +13,48 @@ from tests.ops.test_backend import python
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "triton"
 DTYPES = ("float32", "bfloat16", "float64")
-# 16-byte loads of one program's code: rows of a tile that a thread reads, on the whole and on the masked path.
+# 16-byte loads and stores of one program's code: a thread's rows of a tile, on the whole and on the masked path.
 FLAT = {
-    "gate, gradient": 4,
-    "gate, guided + skip": 8,
-    "gate, guided + skip, classes": 8,
-    "relu_pack": 4,
-    "relu_pack, residual": 8,
-    "relu_pack, bias + residual": 12,
-    "relu_pack, bias, contiguous": 4,
-    "relu_pack, no bits": 4,
+    "gate, gradient": (4, 4),
+    "gate, guided + skip": (8, 4),
+    "gate, guided + skip, classes": (8, 4),
+    "relu_pack": (4, 4),
+    "relu_pack, residual": (8, 4),
+    "relu_pack, bias + residual": (12, 4),
+    "relu_pack, bias, contiguous": (4, 4),
+    "relu_pack, no bits": (4, 4),
+    "soft_gate": (8, 4),
+    "soft_gate + skip": (12, 4),
+    "soft_gate + skip, classes": (12, 4),
+    "soft_gate, bytes + skip": (8, 4),
+    "soft_gate_pack": (4, 8),
+    "soft_gate_pack, ones": (4, 8),
+    "soft_gate_pack, ones where v": (4, 8),
+    "soft_gate_pack, d": (8, 8),
+    "soft_gate_pack, d, v in place": (8, 4),
+    "soft_gate_pack, d + residual, branch": (12, 8),
+    "soft_gate_pack, d + residual, two": (12, 12),
+    "soft_gate_pack, d + residual, two, bytes": (12, 4),
+    "soft_gate_pack, bytes": (4, 4),
+    "soft_gate_pack, biases + residual, two": (20, 12),
+    "soft_gate_pack, biases, contiguous": (8, 8),
 }
 # The same: taps, or windows, of two rows.
 POOLS = {
-    "max_pool_pack 2x2": 8,
-    "max_pool_pack 3x3": 18,
-    "max_pool_pack 2x2x2": 16,
-    "max_pool_scatter 2x2": 2,
-    "max_pool_scatter 3x3": 8,
-    "max_pool_scatter 2x2x2": 2,
+    "max_pool_pack 2x2": (8, 2),
+    "max_pool_pack 3x3": (18, 2),
+    "max_pool_pack 2x2x2": (16, 2),
+    "max_pool_scatter 2x2": (2, 2),
+    "max_pool_scatter 3x3": (8, 2),
+    "max_pool_scatter 2x2x2": (2, 2),
+}
+WITH_NUMBERS = ("relu_pack_kernel", "soft_gate_pack_kernel")
+# Bytes of a row's gates move in one access.
+BYTES = {"float32": ".b32", "bfloat16": ".v2.b32", "float64": ".b16"}
+BYTE_GATES = {
+    "soft_gate, bytes + skip": ("ld.global", 4),
+    "soft_gate_pack, bytes": ("st.global", 4),
+    "soft_gate_pack, d + residual, two, bytes": ("st.global", 8),
 }
 
 
@@ -57,13 +80,17 @@ def test_every_kernel_compiles_well():
     for row in rows:
         assert not any(access.startswith(("atom", "red")) for access in row["accesses"]), row
         assert not row["flushes_denormals"], row
-        # Bounds reach the kernel unrounded.
-        assert row["floats"] == (["fp64"] if row["kernel"] == "relu_pack_kernel" else []), row
+        # Bounds, factors and epsilon reach the kernel unrounded.
+        assert row["floats"] == (["fp64"] if row["kernel"] in WITH_NUMBERS else []), row
+        # Each operation rounds by itself, to nearest, in the type of computation.
+        kind = "f64" if row["dtype"] == "float64" else "f32"
+        assert {*row["arithmetic"]} <= {f"{name}.rn.{kind}" for name in ("add", "sub", "mul", "div")}, row
+        assert (f"div.rn.{kind}" in row["arithmetic"]) == (row["kernel"] == "soft_gate_pack_kernel"), row
 
 
 def _check_coverage(rows: list[dict]) -> None:
-    kernels = {"gate_kernel", "relu_pack_kernel", "max_pool_pack_kernel", "max_pool_scatter_kernel"}
-    assert {row["kernel"] for row in rows} == kernels
+    kernels = ("gate", "relu_pack", "max_pool_pack", "max_pool_scatter", "soft_gate", "soft_gate_pack")
+    assert {row["kernel"] for row in rows} == {f"{name}_kernel" for name in kernels}
     cases = {row["case"] for row in rows}
     assert cases > FLAT.keys() | POOLS.keys()
     assert {(row["case"], row["dtype"]) for row in rows} == {(case, dtype) for case in cases for dtype in DTYPES}
@@ -73,11 +100,15 @@ def _check_resources(rows: list[dict]) -> None:
     assert all(row["stack"] == 0 for row in rows), [row for row in rows if row["stack"]]
     # Eight blocks of 128 threads find room on one multiprocessor: 65,536 registers, 227 KiB of shared memory.
     assert max(row["shared"] for row in rows) <= 4096
-    assert max(row["registers"] for row in rows if row["case"] in FLAT) <= 64
+    light = [row for row in rows if row["case"] in FLAT and row["kernel"] != "soft_gate_pack_kernel"]
+    assert max(row["registers"] for row in light) <= 64
+    # Divisions need more: four blocks.
+    assert max(row["registers"] for row in rows if row["case"] in FLAT) <= 128
     # Pools: three blocks.
     assert max(row["registers"] for row in rows) <= 168
     # A row of the tile belongs to one thread: what reads packed fields exchanges nothing.
-    alone = [r for r in rows if r["case"].startswith(("gate", "max_pool_scatter")) and "contiguous" not in r["case"]]
+    starts = ("gate", "soft_gate", "max_pool_scatter")
+    alone = [r for r in rows if r["case"].startswith(starts) and r["case"] != "max_pool_scatter 3x3, contiguous"]
     assert alone and all(row["shared"] == 0 for row in alone), alone
 
 
@@ -86,10 +117,15 @@ def _check_accesses(rows: list[dict]) -> None:
         case, wide = row["case"], ".v2.b64" if row["dtype"] == "float64" else ".v4.b32"
         if case not in FLAT | POOLS:
             continue
-        assert row["accesses"].get("ld.global" + wide) == (FLAT | POOLS)[case], row
-        assert row["accesses"].get("st.global" + wide) == (4 if case in FLAT else 2), row
-        # Words of bits, and a bias that a whole row shares, are all that may move in smaller pieces.
-        rest = {access for access in row["accesses"] if not access.endswith(wide)}
-        assert rest <= {"ld.global.b32", "st.global.b32"} | (
-            {"ld.global.b16", "ld.global.b64"} if "bias" in case else set()
-        )
+        loads, stores = (FLAT | POOLS)[case]
+        assert row["accesses"].get("ld.global" + wide) == loads, row
+        assert row["accesses"].get("st.global" + wide) == stores, row
+        # Words of bits, bytes of gates, and a bias that a whole row shares, are all that may move in smaller pieces.
+        rest = {access: count for access, count in row["accesses"].items() if not access.endswith(wide)}
+        if case in BYTE_GATES:
+            direction, count = BYTE_GATES[case]
+            assert rest == {direction + BYTES[row["dtype"]]: count}, row
+            continue
+        words = {"ld.global.b32", "st.global.b32"} if "soft" not in case else set()
+        bias = {"ld.global.b16", "ld.global.b32", "ld.global.b64"} if "bias" in case else set()
+        assert rest.keys() <= words | bias, row

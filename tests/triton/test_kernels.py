@@ -9,10 +9,8 @@ import torch
 
 from reluxfast import ops
 from tests.ops.statement import DTYPES
+from tests.triton.comparison import LAYOUTS, SHAPES, compare, random
 
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-# Three whole blocks and a part of one; channels that fill rows of the tile, and channels that do not.
-SHAPES = {"aligned": (3, 16, 40, 24), "odd": (3, 19, 37, 23)}
 POOL = ([3, 2], [2, 1], [1, 1], [1, 1])
 
 
@@ -22,45 +20,21 @@ def triton_answers(binding):
         yield
 
 
-def _random(shape: tuple[int, ...], dtype: torch.dtype, layout: str, special: bool = True) -> torch.Tensor:
-    x = torch.randn(shape, dtype=torch.float64)
-    if special:
-        for value in (float("nan"), float("inf"), -float("inf"), 0.0, -0.0):
-            x[torch.rand(shape) < 0.02] = value
-    return x.to(dtype).to(memory_format=LAYOUTS[layout])
-
-
-def _assert_same(got: torch.Tensor, want: torch.Tensor) -> None:
-    assert got.dtype == want.dtype and got.stride() == want.stride()
-    different = ~((got == want) | (got.isnan() & want.isnan())) if got.is_floating_point() else got != want
-    assert not different.any(), f"{int(different.sum())} of {got.numel()} elements differ"
-
-
-def _compare(name: str, *arguments) -> tuple:
-    """The op's results on Triton, after comparing them with the reference's, bit for bit."""
-    _, reference, triton = ops._IMPLEMENTATIONS[name]
-    got, want = triton(*arguments), reference(*arguments)
-    got, want = (r if isinstance(r, tuple) else (r,) for r in (got, want))
-    for a, b in zip(got, want, strict=True):
-        _assert_same(a, b)
-    return got
-
-
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_several_programs(launches, shape, layout, dtype):
-    x, residual = (_random(SHAPES[shape], dtype, layout) for _ in range(2))
+    x, residual = (random(SHAPES[shape], dtype, layout) for _ in range(2))
     bias = torch.randn(x.shape[1]).to(dtype)
-    _, mask = _compare("relu_pack", x, bias, residual, 0.1, 1.7, True)
+    _, mask = compare("relu_pack", x, bias, residual, 0.1, 1.7, True)
     assert launches.pop() > ("relu_pack", 2)
-    g, skip = (_random((2 * x.shape[0], *x.shape[1:]), dtype, layout) for _ in range(2))
-    _compare("gate", g, mask, skip, 3, x.numel())
+    g, skip = (random((2 * x.shape[0], *x.shape[1:]), dtype, layout) for _ in range(2))
+    compare("gate", g, mask, skip, 3, x.numel())
     assert launches.pop() > ("gate", 4)
-    y, winner, bits = _compare("max_pool_pack", x, *POOL, False, True, True)
+    y, winner, bits = compare("max_pool_pack", x, *POOL, False, True, True)
     assert launches.pop() > ("max_pool_pack", 1)
-    g = _random((2 * y.shape[0], *y.shape[1:]), dtype, layout, special=False)
-    _compare("max_pool_scatter", g, winner, bits, x.shape[2:], *POOL, 3, y.numel())
+    g = random((2 * y.shape[0], *y.shape[1:]), dtype, layout, special=False)
+    compare("max_pool_scatter", g, winner, bits, x.shape[2:], *POOL, 3, y.numel())
     assert launches.pop() > ("max_pool_scatter", 2)
     assert not launches
 
@@ -69,18 +43,20 @@ def test_several_programs(launches, shape, layout, dtype):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_indices_of_64_bits(binding, shape, layout):
     """What a tensor of more than 2**31 elements would use, on a small one."""
-    x = _random(SHAPES[shape], torch.float32, layout)[:1, :, :9].contiguous(memory_format=LAYOUTS[layout])
+    x = random(SHAPES[shape], torch.float32, layout)[:1, :, :9].contiguous(memory_format=LAYOUTS[layout])
     bias = torch.randn(x.shape[1])
     binding._plans.clear()
     wide = Mock(return_value=binding.max_pool_kernels.tl.int64)
     with (
         patch.object(binding.relu_pack_kernel, "index_type", wide),
         patch.object(binding.max_pool_kernels, "index_type", wide),
+        patch.object(binding.soft_gate_pack_kernel, "index_type", wide),
     ):
-        _compare("relu_pack", x, bias, None, 0.0, 6.0, True)
-        y, winner, bits = _compare("max_pool_pack", x, *POOL, False, True, True)
-        _compare("max_pool_scatter", y, winner, bits, x.shape[2:], *POOL, 3, y.numel())
-    assert wide.call_count == 3
+        compare("relu_pack", x, bias, None, 0.0, 6.0, True)
+        y, winner, bits = compare("max_pool_pack", x, *POOL, False, True, True)
+        compare("max_pool_scatter", y, winner, bits, x.shape[2:], *POOL, 3, y.numel())
+        compare("soft_gate_pack", x, x, bias, -bias, None, [0.5, 1.0], [0], 0.25, 0.0, 6.0, 0, False)
+    assert wide.call_count == 4
     binding._plans.clear()
 
 
@@ -92,7 +68,14 @@ def test_wide_indices_are_chosen_where_they_are_needed(binding):
 @pytest.mark.parametrize("bounds", [(0.1, 0.3), (-1e-300, 1e300), (0.0, float("inf"))], ids=str)
 def test_bounds_of_float64_are_not_rounded(bounds):
     x = torch.tensor([0.1, 0.1 + 2**-56, 0.3, 0.3 - 2**-54, -1e-300, -1e-301, 1e300, 5.0], dtype=torch.float64)
-    _compare("relu_pack", x, None, None, *bounds, True)
+    compare("relu_pack", x, None, None, *bounds, True)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_bias_with_gaps(layout):
+    x = random((2, 5, 3, 4), torch.float32, layout)
+    compare("relu_pack", x, torch.randn(10)[::2], None, 0.0, 6.0, True)
+    compare("relu_pack", x, torch.randn(1).expand(5), None, 0.0, 6.0, True)
 
 
 def test_packed_bytes_at_odd_addresses(binding):
@@ -102,9 +85,9 @@ def test_packed_bytes_at_odd_addresses(binding):
     # A GPU cannot read a word there; the interpreter could.
     assert mask.data_ptr() % 4 and binding._words(mask).data_ptr() % 4 == 0
     assert binding._words(whole) is whole
-    _compare("gate", g, mask, None, 1, g.numel())
+    compare("gate", g, mask, None, 1, g.numel())
     winner = torch.randint(0, 256, (65,), dtype=torch.uint8)[1:]
-    _compare("max_pool_scatter", g, winner, mask, [8, 8], [2, 2], [2, 2], [0, 0], [1, 1], 1, g.numel())
+    compare("max_pool_scatter", g, winner, mask, [8, 8], [2, 2], [2, 2], [0, 0], [1, 1], 1, g.numel())
 
 
 def test_no_window_at_all_gives_zeros():
@@ -150,6 +133,10 @@ def test_a_plan_is_made_once_and_checks_do_not_hide_behind_it(binding):
         lambda x: ops.relu_pack_(x * 1),
         lambda x: ops.gate(x, None, None, 2),
         lambda x: ops.max_pool_pack(x, [2, 2], [2, 2], [0, 0], [1, 1]),
+        lambda x: ops.soft_gate_pack(x),
+        lambda x: ops.soft_gate_pack_(x * 1),
+        lambda x: ops.soft_gate(x.detach(), x),
+        lambda x: ops.soft_gate_(x * 1, x.detach()),
     ],
 )
 def test_a_derivative_is_refused(call):
