@@ -50,7 +50,13 @@ $(STAMPS)/extra-%: $(STAMPS)/package
 	@$(PIP_INSTALL) 'reluxfast[$*]'
 	@touch $@
 
-setup: $(STAMPS)/extra-test ## install everything the tests need into .venv
+# Peers that are no extra: of their own accord they would ask for another torch.
+$(STAMPS)/peers: $(STAMPS)/torch
+	@echo "[setup] peers that the tests compare with"
+	@$(PIP_INSTALL) --no-deps zennit torchvision
+	@touch $@
+
+setup: $(STAMPS)/extra-test $(STAMPS)/peers ## install everything the tests need into .venv
 
 setup-demo: $(STAMPS)/extra-demo ## install everything the demo needs
 
