@@ -31,9 +31,10 @@ def _reference(problem: Problem, name: str) -> Tensor:
 
 
 def by_matrices(problem: Problem, name: str) -> Tensor:
-    """Relevance (N, C, H, W) by the tests' oracle, float64; for small networks."""
-    chosen = oracle.composite(name, **{k: v.double() for k, v in arguments_of(problem, name).items()})
-    return oracle.explain(problem.model, (problem.x,), chosen, problem.target).values[0]
+    """Relevance (N, C, H, W) by the tests' oracle, float64, computed on the CPU; for small networks."""
+    chosen = oracle.composite(name, **{k: v.double().cpu() for k, v in arguments_of(problem, name).items()})
+    model, x = copy.deepcopy(problem.model).cpu(), problem.x.cpu()
+    return oracle.explain(model, (x,), chosen, problem.target.cpu()).values[0].to(problem.x.device)
 
 
 def by_engine(problem: Problem, name: str) -> Tensor:
