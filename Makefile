@@ -18,7 +18,7 @@ CPP_TESTS := $(shell find tests -type f \( -name '*.cpp' -o -name '*.h' \) 2>/de
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-bench demo test lint format bench-guided gpu clean distclean
+.PHONY: help setup setup-demo setup-bench demo test lint format bench-guided bench-lrp gpu clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -83,6 +83,9 @@ format: setup ## let ruff and clang-format rewrite the files
 
 bench-guided: setup-bench ## guided backpropagation beside the peers; BENCH_ARGS='--case vgg16 --store'
 	$(BIN)/python -m benchmarks.guided $(BENCH_ARGS)
+
+bench-lrp: setup-bench ## LRP beside the peers; BENCH_ARGS='--case vgg16 --composite epsilon_plus --store'
+	$(BIN)/python -m benchmarks.lrp $(BENCH_ARGS)
 
 # The Python and the torch of a machine with a GPU: nothing is downloaded, nothing installed, no .venv.
 gpu: ## on a machine with an NVIDIA GPU: build for it, test and measure on it, write build/gpu/report.json

@@ -37,7 +37,10 @@ CASES: dict[str, Case] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A case made concrete: the model in eval mode, images x (N, C, S, S) float32 and one target class per row (N,)."""
+    """A case made concrete: the model in eval mode, images x (N, C, S, S) float32 and one target class per row (N,).
+
+    `merged_eps`: whether eps of the batch norms is part of their variance, and 0 itself.
+    """
 
     case: Case
     model: nn.Module
@@ -45,6 +48,12 @@ class Problem:
     target: Tensor
     functional: bool
     tiny: bool
+    merged_eps: bool = False
+
+    def small_copy(self) -> Problem:
+        """Two rows of the same case in tiny mode, made in the same way on the same device."""
+        how = {"functional": self.functional, "merged_eps": self.merged_eps, "device": self.x.device}
+        return make_problem(self.case, 2, tiny=True, **how)
 
     def channels_last(self) -> tuple[nn.Module, Tensor]:
         """A frozen copy of the model and the input, both in channels-last order."""
@@ -69,14 +78,17 @@ def make_problem(
     *,
     tiny: bool = False,
     functional: bool = False,
+    merged_eps: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Problem:
     """Draw weights and images from `seed`, the same for every device; the target of a row is its highest logit."""
     size = size or (case.tiny_size if tiny else case.size)
     model = build_model(case, size, tiny=tiny, functional=functional, seed=seed)
+    if merged_eps:
+        models.move_eps_into_variance_(model)
     x = models.images(batch, case.channels, size, seed)
     model, x = model.to(device), x.to(device)
     with torch.no_grad():
         target = model(x).argmax(dim=1)
-    return Problem(case, model, x, target, functional, tiny)
+    return Problem(case, model, x, target, functional, tiny, merged_eps)

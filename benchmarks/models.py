@@ -8,6 +8,8 @@ No weights are downloaded: `trained_like_` draws them, and calibrates them so th
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -71,13 +73,13 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = _downsample(c_in, width * self.expansion, stride)
+        self.add = operator.iadd
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        out += identity
-        return self.relu(out)
+        return self.relu(self.add(out, identity))
 
 
 class Bottleneck(nn.Module):
@@ -95,14 +97,31 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
         self.relu = _relu(functional)
         self.downsample = _downsample(c_in, width * self.expansion, stride)
+        self.add = operator.iadd
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        out += identity
-        return self.relu(out)
+        return self.relu(self.add(out, identity))
+
+
+def set_additions(model: nn.Module, make: Callable[[], nn.Module]) -> int:
+    """Let modules add in the residual blocks, as hooks on modules need it; in place. Returns how many there are."""
+    blocks = [block for block in model.modules() if isinstance(block, (BasicBlock, Bottleneck))]
+    for block in blocks:
+        block.add = make()
+    return len(blocks)
+
+
+def move_eps_into_variance_(model: nn.Module) -> nn.Module:
+    """The same batch norms with eps 0, up to rounding of the variance; in place."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var += module.eps
+            module.eps = 0.0
+    return model
 
 
 def _downsample(c_in: int, c_out: int, stride: int) -> nn.Sequential | None:

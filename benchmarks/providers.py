@@ -1,22 +1,25 @@
 """Who computes an attribution in a benchmark: the engine on each backend, autograd, Captum, and the bare floor.
 
-To add one: a function `(Problem, method) -> Prepared` and an entry in `PROVIDERS`. Everything that a user does once
-(capture, layout conversion) happens in that function; only `Prepared.call` is timed.
+To add one: a function `(Problem, method) -> Prepared` and an entry in `PROVIDERS` (those of LRP: `lrp_providers.py`).
+Everything that a user does once (capture, layout conversion) happens in that function; only `Prepared.call` is timed.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import reluxfast as rx
 from benchmarks.cases import Problem
+
+CAPTUM_MISSING = "Captum is not installed; pip install 'reluxfast[bench]'"
 
 
 class Unavailable(Exception):
@@ -31,23 +34,40 @@ class Prepared:
     computes: str | None
 
 
-def _reluxfast(problem: Problem, method: str, backend: str) -> Prepared:
+Provider = Callable[[Problem, str], Prepared]
+
+
+def engine(problem: Problem, backend: str, method: str, **options: Any) -> Callable[[], Tensor]:
+    """The engine's call on one backend, captured; Unavailable where that backend is not there."""
     try:
         explainer = rx.Explainer(problem.model, problem.x, backend=backend)
     except rx.BackendUnavailable as error:
         raise Unavailable(str(error)) from error
-    return Prepared(lambda: explainer.attribute(problem.x, problem.target, method=method).values, method)
+    return lambda: explainer.attribute(problem.x, problem.target, method, **options).values
 
 
-def _bare(problem: Problem, method: str) -> Prepared:
-    """The convolution and GEMM calls of the engine's own walk, forward then reverse, and nothing between them."""
-    calls = rx.Explainer(problem.model, problem.x).bare_calls(problem.x)
+def is_engine(name: str) -> bool:
+    """Whether this provider is the engine rather than a peer."""
+    return name.startswith("reluxfast")
+
+
+def replayed(calls: list[Callable[[], Tensor]]) -> Prepared:
+    """A floor: these calls, one after the other."""
 
     def replay() -> None:
         for call in calls:
             call()
 
     return Prepared(replay, None)
+
+
+def _reluxfast(problem: Problem, method: str, backend: str) -> Prepared:
+    return Prepared(engine(problem, backend, method), method)
+
+
+def _bare(problem: Problem, method: str) -> Prepared:
+    """The convolution and GEMM calls of the engine's own walk, forward then reverse, and nothing between them."""
+    return replayed(rx.Explainer(problem.model, problem.x).bare_calls(problem.x))
 
 
 def _input_gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
@@ -79,7 +99,7 @@ def _captum_on(model: nn.Module, x: Tensor, problem: Problem, method: str) -> Pr
     try:
         from captum.attr import GuidedBackprop, Saliency
     except ImportError as error:
-        raise Unavailable("Captum is not installed; pip install 'reluxfast[bench]'") from error
+        raise Unavailable(CAPTUM_MISSING) from error
     if method == "gradient":
         return Prepared(lambda: Saliency(model).attribute(x, problem.target, abs=False), method)
     return Prepared(lambda: GuidedBackprop(model).attribute(x, problem.target), method)
@@ -100,7 +120,7 @@ def _compiled(problem: Problem, method: str) -> Prepared:
     return Prepared(partial(torch.compile(_input_gradient), model, x, problem.target), "gradient")
 
 
-PROVIDERS: dict[str, Callable[[Problem, str], Prepared]] = {
+PROVIDERS: dict[str, Provider] = {
     "reluxfast cuda": partial(_reluxfast, backend="cuda"),
     "reluxfast triton": partial(_reluxfast, backend="triton"),
     "reluxfast cpp": partial(_reluxfast, backend="cpp"),
@@ -119,6 +139,6 @@ _NOT_ON = {
 }
 
 
-def providers_on(device: torch.device) -> dict[str, Callable[[Problem, str], Prepared]]:
-    """The providers that are compared on a kind of device."""
-    return {name: prepare for name, prepare in PROVIDERS.items() if name not in _NOT_ON[device.type]}
+def providers_on(device: torch.device, providers: Mapping[str, Provider]) -> dict[str, Provider]:
+    """Those of the providers that are compared on a kind of device."""
+    return {name: prepare for name, prepare in providers.items() if name not in _NOT_ON[device.type]}

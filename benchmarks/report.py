@@ -22,10 +22,10 @@ def _ratio(outcome: Outcome, outcomes: list[Outcome], other: str) -> Stats | Non
     return paired_ratio(outcome.seconds, base.seconds)
 
 
-def to_rows(problem: Problem, method: str, outcomes: list[Outcome]) -> list[dict[str, Any]]:
+def to_rows(benchmark: str, problem: Problem, method: str, outcomes: list[Outcome]) -> list[dict[str, Any]]:
     """One JSON-ready dict per provider: case, numbers, gate and environment. Times in ms."""
     common = {
-        "benchmark": "guided",
+        "benchmark": benchmark,
         "case": problem.case.name,
         "functional": problem.functional,
         "tiny": problem.tiny,

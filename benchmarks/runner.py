@@ -8,35 +8,36 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.cases import Problem, make_problem
-from benchmarks.gate import Gate, Outcome
+from benchmarks.cases import Problem
+from benchmarks.gate import Gate, Outcome, Standard
 from benchmarks.progress import Progress
-from benchmarks.providers import Prepared, Unavailable, quiet_peers
+from benchmarks.providers import Prepared, Provider, Unavailable, is_engine, quiet_peers
 from benchmarks.timing import interleave
 
 
 def run(
     problem: Problem,
     method: str,
-    providers: Mapping[str, Callable[[Problem, str], Prepared]],
+    providers: Mapping[str, Provider],
     rounds: int,
+    standard: Standard,
+    time_wrong: bool = False,
 ) -> list[Outcome]:
     """Outcome of every provider on one problem, in the order given.
 
     Values are compared on a small copy of the network, on the network, and there once more after the rounds: reused
-    buffers may go wrong late.
+    buffers may go wrong late. With `time_wrong` a wrong peer is timed nevertheless, and stays "wrong".
     """
     outcomes: dict[str, Outcome] = {}
     timed: dict[str, Prepared] = {}
     with quiet_peers(), Progress(len(providers) * (rounds + 2), f"{problem.case.name} {method}") as progress:
-        gates = [Gate(problem)]
+        gates = [Gate(problem, standard)]
         if not problem.tiny:
             progress.phase("drawing a small copy")
-            small = make_problem(problem.case, 2, tiny=True, functional=problem.functional, device=problem.x.device)
-            gates.insert(0, Gate(small))
+            gates.insert(0, Gate(problem.small_copy(), standard))
         for name, prepare in providers.items():
             progress.phase(f"checking {name}")
-            outcomes[name], prepared = _admit(name, prepare, method, gates)
+            outcomes[name], prepared = _admit(name, prepare, method, gates, time_wrong and not is_engine(name))
             if prepared is None:
                 progress.drop(rounds + 1)
             else:
@@ -47,8 +48,10 @@ def run(
         seconds = interleave(calls, rounds, tick=progress.step)
         for name, prepared in timed.items():
             progress.phase(f"checking {name} again")
-            judged = gates[-1].judge(outcomes[name], prepared)
-            outcomes[name] = judged if judged.status == "wrong" else replace(judged, seconds=tuple(seconds[name]))
+            if outcomes[name].status != "wrong":
+                outcomes[name] = gates[-1].judge(outcomes[name], prepared)
+            if outcomes[name].status != "wrong" or (time_wrong and not is_engine(name)):
+                outcomes[name] = replace(outcomes[name], seconds=tuple(seconds[name]))
             progress.step()
     return list(outcomes.values())
 
@@ -67,10 +70,10 @@ def _finished(call: Callable[[], object], device: torch.device) -> Callable[[], 
 
 
 def _admit(
-    name: str, prepare: Callable[[Problem, str], Prepared], method: str, gates: list[Gate]
+    name: str, prepare: Provider, method: str, gates: list[Gate], even_wrong: bool
 ) -> tuple[Outcome, Prepared | None]:
     """Take a provider through all gates; the last one is the problem that is timed. None: it is not to be timed."""
-    outcome = Outcome(name, "ok")
+    outcome, failed = Outcome(name, "ok"), None
     prepared = None
     for gate in gates:
         start = time.perf_counter()
@@ -81,7 +84,11 @@ def _admit(
         outcome = replace(outcome, setup_s=time.perf_counter() - start)
         outcome = gate.judge(outcome, prepared)
         if outcome.status == "wrong":
-            return outcome, None
+            if not even_wrong:
+                return outcome, None
+            failed = failed or outcome.reason
         if gate.problem.tiny:
             outcome = replace(outcome, small_error=outcome.error)
+    if failed:
+        outcome = replace(outcome, status="wrong", reason=failed)
     return outcome, prepared

@@ -111,7 +111,10 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", parents=[common], help="train two small networks, explain, validate, draw")
     demo.add_argument(
-        "--out", default="demo-out", metavar="DIR", help="folder for gallery.png and demo.json (%(default)s)"
+        "--out",
+        default="demo-out",
+        metavar="DIR",
+        help="folder for gallery.png, composites.png and demo.json (%(default)s)",
     )
     demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="of splits, weights and batches (%(default)s)")
     demo.add_argument("--quick", action="store_true", help="a smoke run: few epochs, few images, poor accuracy")

@@ -24,11 +24,12 @@ import torch
 from benchmarks import rows
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("build", "tests", "ops", "guided", "sanitizer")
-# Seconds; together below eight minutes.
-LIMITS = {"build": 150, "tests": 180, "ops": 40, "guided": 70, "sanitizer": 35}
+STAGES = ("build", "tests", "ops", "guided", "lrp", "sanitizer")
+# Seconds; together below ten minutes.
+LIMITS = {"build": 150, "tests": 180, "ops": 40, "guided": 70, "lrp": 110, "sanitizer": 35}
 # torch.compile alone would take most of its stage; entry 6 of QUEUE.md runs it.
-_PROVIDERS = ("reluxfast cuda", "reluxfast triton", "autograd channels_last", "captum", "captum channels_last", "bare")
+_GUIDED = ("reluxfast cuda", "reluxfast triton", "autograd channels_last", "captum", "captum channels_last", "bare")
+_LRP = ("reluxfast cuda", "reluxfast triton", "zennit", "zennit channels_last", "bare")
 # What is run under compute-sanitizer, which slows kernels down a hundredfold.
 _SANITIZED = "tests/ops/test_gate.py::test_in_place tests/ops/test_max_pool.py::test_reverse"
 _TESTED = ("tests/ops", "tests/relevance", "tests/methods", "tests/lrp", "tests/test_validate.py")
@@ -210,7 +211,8 @@ def main(argv: list[str] | None = None) -> int:
         "build": lambda: build(out, device),
         "tests": lambda: tests(out, device, args.shards, args.tests),
         "ops": lambda: benchmark("ops", ["benchmarks.gpu.ops", "--device", str(device)], out),
-        "guided": lambda: benchmark("guided", _guided(device), out),
+        "guided": lambda: benchmark("guided", guided(device), out),
+        "lrp": lambda: benchmark("lrp", lrp(device), out),
         "sanitizer": lambda: sanitizer(out, device),
     }
     found = []
@@ -228,10 +230,22 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if all(stage.ok for stage in found) else 1
 
 
-def _guided(device: torch.device) -> list[str]:
-    chosen = [word for name in _PROVIDERS for word in ("--provider", name)]
+def guided(device: torch.device) -> list[str]:
+    """Module and arguments of the guided stage."""
     cases = ["--case", "vgg16", "--case", "resnet50", "--batch", "1", "--batch", "64"]
-    return ["benchmarks.guided", "--device", str(device), *cases, *chosen, "--rounds", "7"]
+    return ["benchmarks.guided", "--device", str(device), *cases, *_repeated("--provider", _GUIDED), "--rounds", "7"]
+
+
+def lrp(device: torch.device) -> list[str]:
+    """Module and arguments of the LRP stage."""
+    cases = ["--case", "vgg16", "--case", "resnet50", "--batch", "16"]
+    rules = _repeated("--composite", ("epsilon_plus", "epsilon_alpha2_beta1"))
+    chosen = _repeated("--provider", _LRP)
+    return ["benchmarks.lrp", "--device", str(device), *cases, *rules, *chosen, "--rounds", "5"]
+
+
+def _repeated(option: str, values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]
 
 
 if __name__ == "__main__":

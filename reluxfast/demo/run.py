@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import reluxfast as rx
 from reluxfast.demo import checks, data
 from reluxfast.demo.models import DigitsNet, PhotoNet, parameters
-from reluxfast.demo.picture import write_gallery
+from reluxfast.demo.picture import write_composites, write_gallery
 from reluxfast.demo.timing import MethodRow, measure
 from reluxfast.demo.train import train
 from reluxfast.files import writable_folder
@@ -48,7 +48,7 @@ class DemoResult:
         rows: one for each model and method: time per image, worst relative error, backend.
         accuracy: held-out accuracy of each model, in [0, 1].
         checks: named figures, each with its bound and whether it holds.
-        gallery, record: the written PNG and JSON.
+        gallery, composites, record: the written PNGs (all methods; LRP by composites) and JSON.
         seconds: wall-clock time of the whole run.
         ok: every method agrees with the reference and every check holds.
     """
@@ -57,6 +57,7 @@ class DemoResult:
     accuracy: dict[str, float]
     checks: list[checks.Check]
     gallery: Path
+    composites: Path
     record: Path
     seconds: float
     ok: bool = field(default=False)
@@ -68,7 +69,7 @@ def run_demo(
     """Train two small networks, explain held-out images with every method, validate, time, draw.
 
     Args:
-        out_dir: folder for `gallery.png` and `demo.json`; made if missing.
+        out_dir: folder for `gallery.png`, `composites.png` and `demo.json`; made if missing.
         quick: few epochs and few images, for a smoke test; the accuracy is then low.
         seed: of the splits, the weights and the batches.
         progress: show progress bars where stderr is a terminal.
@@ -88,6 +89,7 @@ def run_demo(
         rows = _rows(trained, quick, progress)
         found = checks.run(trained, seed, quick)
         gallery = write_gallery(out / "gallery.png", trained)
+        composites = write_composites(out / "composites.png", trained)
     echo("")
     echo(table(rows))
     echo("")
@@ -96,9 +98,9 @@ def run_demo(
     seconds = time.perf_counter() - started
     accuracy = {t.name: t.accuracy for t in trained}
     ok = all(row.ok for row in rows) and all(check.ok for check in found)
-    result = DemoResult(rows, accuracy, found, gallery, out / "demo.json", seconds, ok)
+    result = DemoResult(rows, accuracy, found, gallery, composites, out / "demo.json", seconds, ok)
     result.record.write_text(json.dumps(_record(result, seed, quick), indent=2) + "\n")
-    echo(f"\nwrote {result.gallery} and {result.record} in {seconds:.0f} s")
+    echo(f"\nwrote {result.gallery}, {result.composites} and {result.record} in {seconds:.0f} s")
     return result
 
 
@@ -182,4 +184,5 @@ def _record(result: DemoResult, seed: int, quick: bool) -> dict[str, Any]:
         "checks": [asdict(check) for check in result.checks],
         "ok": result.ok,
         "gallery": result.gallery.name,
+        "composites": result.composites.name,
     }

@@ -1,4 +1,4 @@
-"""Many methods side by side: a row for each image, a column for each method."""
+"""Many attributions side by side: a row for each image, a column for each method, or form of one."""
 
 from __future__ import annotations
 
@@ -38,23 +38,35 @@ class Section:
     block: int = 1
 
 
-def plot_gallery(sections: Sequence[Section], *, clip: float = 99.0, alpha: float = 0.6, title: str | None = None):
-    """Draw sections below each other: the image, then one heat map for each method, with one scale for each method and
-    section, given by the colour bar under the column.
+def plot_gallery(
+    sections: Sequence[Section],
+    *,
+    columns: Sequence[str] | None = None,
+    clip: float = 99.0,
+    alpha: float = 0.6,
+    title: str | None = None,
+):
+    """Draw sections below each other: the image, then one heat map for each attribution, with one scale for each column
+    and section, given by the colour bar under it.
 
     Args:
         sections: all with the same methods in the same order.
+        columns: what to call the attributions of a section, one name each; None: by their methods.
         clip: percentile of the absolute values at which the colours saturate.
         alpha: opacity of the heat maps over the grey image.
         title: a line above everything.
 
     Returns:
-        the figure, and the axes as an object array `(images in all, 1 + methods)`.
+        the figure, and the axes as an object array `(images in all, 1 + columns)`.
 
     Raises:
-        InvalidInput: no section, or sections with other methods or other numbers of rows than their images.
+        InvalidInput: no section, or sections with other methods or other numbers of rows than their images; another
+            number of names than of attributions.
     """
     methods = _methods(sections)
+    names = [shown_name(m) for m in methods] if columns is None else list(columns)
+    if len(names) != len(methods):
+        raise InvalidInput("columns", f"must name the {len(methods)} attributions of a section", names)
     rows = sum(len(section.row_names) for section in sections)
     heights = [height for s in sections for height in [CELL] * len(s.row_names) + [BAR]]
     top = 0.32 + (0.3 if title else 0.0)
@@ -73,7 +85,7 @@ def plot_gallery(sections: Sequence[Section], *, clip: float = 99.0, alpha: floa
         bars = [figure.add_subplot(grid[line + count, 1 + c]) for c in range(len(methods))]
         _draw_section(figure, section, axes[row : row + count], bars, clip, alpha)
         line, row = line + count + 1, row + count
-    for place, name in zip(axes[0], ["Input", *(shown_name(m) for m in methods)], strict=True):
+    for place, name in zip(axes[0], ["Input", *names], strict=True):
         place.set_title(name.replace(" ", "\n", 1) if len(name) > 12 else name, fontsize=8, pad=3)
     if title:
         figure.suptitle(title, fontsize=10, y=1 - 0.08 / height, va="top")

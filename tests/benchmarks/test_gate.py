@@ -14,6 +14,7 @@ from benchmarks.float64 import reference
 from benchmarks.providers import PROVIDERS, Prepared, Unavailable, providers_on
 
 BASE = report.BASES["cpu"]
+STANDARD = guided.STANDARD
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,8 @@ def _truth(problem, method):
     return reference(problem.model, problem.x, problem.target, method)
 
 
-def _outcome(problem, prepare, method="guided_backprop", rounds=2):
-    (outcome,) = runner.run(problem, method, {"it": prepare}, rounds)
+def _outcome(problem, prepare, method="guided_backprop", rounds=2, name="it", time_wrong=False):
+    (outcome,) = runner.run(problem, method, {name: prepare}, rounds, STANDARD, time_wrong)
     return outcome
 
 
@@ -48,11 +49,11 @@ def test_another_method_under_this_name_is_wrong(problem):
     assert "above" in outcome.reason
 
 
-@pytest.mark.parametrize("method", gate.GATES)
+@pytest.mark.parametrize("method", STANDARD.gates)
 @pytest.mark.parametrize("small", [True, False])
 def test_gate_is_where_it_says(problem, method, small):
-    judge = gate.Gate(problem if small else replace(problem, tiny=False))
-    tolerance = gate.SMALL_GATE if small else gate.GATES[method]
+    judge = gate.Gate(problem if small else replace(problem, tiny=False), STANDARD)
+    tolerance = (STANDARD.small_gates if small else STANDARD.gates)[method]
     for factor, status in ((0.9, "ok"), (1.1, "wrong")):
         prepared = _constant(_truth(problem, method) * (1 + factor * tolerance), method)(problem, method)
         assert judge.judge(gate.Outcome("it", "ok"), prepared).status == status
@@ -77,8 +78,8 @@ def test_both_errors_stand_in_the_row():
         values = _truth(problem, method) * (1 + (1e-6 if problem.tiny else 1e-4))
         return Prepared(lambda: values, method)
 
-    (row,) = report.to_rows(whole, "guided_backprop", [_outcome(whole, prepare)])
-    assert row["status"] == "ok" and row["tiny"] is False and row["gate"] == gate.GATES["guided_backprop"]
+    (row,) = report.to_rows("guided", whole, "guided_backprop", [_outcome(whole, prepare)])
+    assert row["status"] == "ok" and row["tiny"] is False and row["gate"] == STANDARD.gates["guided_backprop"]
     assert row["small_relative_l2"] == pytest.approx(1e-6) and row["relative_l2"] == pytest.approx(1e-4)
 
 
@@ -92,7 +93,7 @@ def test_not_a_number_is_wrong_and_its_row_is_still_json(problem):
     values[0, 0, 0, 0] = float("nan")
     outcome = _outcome(problem, _constant(values))
     assert outcome.status == "wrong" and outcome.seconds == ()
-    (row,) = report.to_rows(problem, "guided_backprop", [outcome])
+    (row,) = report.to_rows("guided", problem, "guided_backprop", [outcome])
     assert json.loads(json.dumps(row, allow_nan=False))["relative_l2"] is None
 
 
@@ -115,13 +116,35 @@ def test_values_that_go_wrong_late_lose_their_times(problem):
     assert outcome.status == "wrong" and outcome.seconds == ()
 
 
+def test_a_wrong_peer_is_timed_on_request_and_stays_wrong(problem):
+    zeros = _constant(torch.zeros_like(problem.x))
+    peer = _outcome(problem, zeros, time_wrong=True)
+    assert peer.status == "wrong" and len(peer.seconds) == 2 and "above" in peer.reason
+    text = report.to_text(report.to_rows("guided", problem, "guided_backprop", [peer]))
+    assert "it: wrong, relative error 1.0e+00" in text
+    engine = _outcome(problem, zeros, name="reluxfast cpp", time_wrong=True)
+    assert engine.status == "wrong" and engine.seconds == ()
+
+
+def test_a_peer_that_is_wrong_on_the_small_copy_alone_stays_wrong_when_timed():
+    whole = make_problem(CASES["digits"], batch=2)
+
+    def prepare(problem, method):
+        values = _truth(problem, method) * (2 if problem.tiny else 1)
+        return Prepared(lambda: values, method)
+
+    outcome = _outcome(whole, prepare, time_wrong=True)
+    assert outcome.status == "wrong" and len(outcome.seconds) == 2 and "small copy" in outcome.reason
+    assert outcome.small_error == pytest.approx(1.0) and outcome.error < 1e-6
+
+
 def test_unavailable_is_listed_with_its_reason(problem):
     def prepare(problem, method):
         raise Unavailable("no such device")
 
     outcome = _outcome(problem, prepare)
     assert (outcome.status, outcome.reason, outcome.seconds) == ("unavailable", "no such device", ())
-    text = report.to_text(report.to_rows(problem, "guided_backprop", [outcome]))
+    text = report.to_text(report.to_rows("guided", problem, "guided_backprop", [outcome]))
     assert "it: unavailable, no such device" in text
 
 
@@ -137,7 +160,7 @@ def test_ratios_stand_beside_the_engine_and_the_floor(problem):
         gate.Outcome("peer", "ok", "guided_backprop", 0.0, 1.0, seconds=(4.0, 8.0, 12.0)),
         gate.Outcome(report.FLOOR, "floor", seconds=(1.0, 2.0, 3.0)),
     ]
-    rows = report.to_rows(problem, "guided_backprop", outcomes)
+    rows = report.to_rows("guided", problem, "guided_backprop", outcomes)
     assert [row["over_base"]["median"] for row in rows] == [1.0, 2.0, 0.5]
     assert [row["over_floor"]["median"] for row in rows] == [2.0, 4.0, 1.0]
     assert rows[0]["median_ms"] == 4000.0 and rows[0]["images_per_s"] == len(truth) / 4.0
@@ -159,7 +182,7 @@ def test_every_provider_in_tiny_mode(method, cases, tmp_path, capsys):
     assert guided.main([*argv, *(word for case in cases for word in ("--case", case))]) == 0
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(r["case"], r["provider"]) for r in rows] == [
-        (c, p) for c in cases for p in providers_on(torch.device("cpu"))
+        (c, p) for c in cases for p in providers_on(torch.device("cpu"), PROVIDERS)
     ]
     for row in rows:
         assert row["status"] in ("ok", "floor") or (row["provider"] == BASE and row["reason"])

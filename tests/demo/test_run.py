@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
@@ -11,6 +12,8 @@ import torch
 from PIL import Image
 
 import reluxfast as rx
+from reluxfast import rules
+from reluxfast.composites import by_kind, composite
 from reluxfast.demo import data, picture, run_demo
 from reluxfast.demo.models import DigitsNet, PhotoNet
 from reluxfast.demo.run import Trained, table
@@ -60,30 +63,83 @@ def test_the_checks_hold(demo):
         assert "FAILED" in str(replace(check, ok=False))
 
 
-def test_the_gallery_is_a_picture_with_colour_in_every_column(demo):
-    picture = np.asarray(Image.open(demo[0].gallery).convert("RGB")).astype(int)
+@pytest.mark.parametrize(("name", "columns"), [("gallery", 9), ("composites", 6)])
+def test_pictures_have_colour_in_every_column(demo, name, columns):
+    path = getattr(demo[0], name)
+    assert path.name == f"{name}.png"
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
     height, width, _ = picture.shape
     assert width > 1000 and 400 < height < width
     coloured = np.abs(picture[..., 0] - picture[..., 2]) > 30
-    columns = coloured[:, width // 10 :]
-    shares = [part.mean() for part in np.array_split(columns, 9, axis=1)]
+    right = coloured[:, width // 10 :]
+    shares = [part.mean() for part in np.array_split(right, columns, axis=1)]
     assert min(shares) > 0.01
 
 
-def test_the_gallery_explains_what_the_networks_say(tmp_path, monkeypatch):
-    shown = []
+@pytest.fixture
+def untrained():
+    return [Trained("digits", DigitsNet().eval(), "joined", data.digits(0), 1.0),
+            Trained("photos", PhotoNet().eval(), "block3", data.photo_crops(0, 4, 4), 1.0)]  # fmt: skip
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The sections that are drawn, and the options they are drawn with."""
+    seen = {}
     plot = picture.plot_gallery
-    monkeypatch.setattr(picture, "plot_gallery", lambda sections, **kw: shown.extend(sections) or plot(sections, **kw))
-    photos, digits = data.photo_crops(0, 4, 4), data.digits(0)
-    trained = [Trained("digits", DigitsNet().eval(), "joined", digits, 1.0),
-               Trained("photos", PhotoNet().eval(), "block3", photos, 1.0)]  # fmt: skip
+
+    def drawn(sections, **options):
+        seen.update(sections=sections, **options)
+        return plot(sections, **options)
+
+    monkeypatch.setattr(picture, "plot_gallery", drawn)
+    return seen
+
+
+def test_the_gallery_explains_what_the_networks_say(tmp_path, untrained, shown):
+    trained = untrained
     picture.write_gallery(tmp_path / "gallery.png", trained)
-    for section, model in zip(shown, (trained[1].model, trained[1].model, trained[0].model), strict=True):
+    for section, model in zip(shown["sections"], (trained[1].model, trained[1].model, trained[0].model), strict=True):
         said = model(section.images).argmax(1).tolist()
         targets = section.attributions[0].target
         assert targets == ([said[0], 1] if section.row_names[0] == "four photos" else said)
         assert len(section.classes) == model(section.images).shape[1]
     assert (tmp_path / "gallery.png").exists()
+
+
+def test_composites_are_those_that_their_columns_name(tmp_path, untrained, shown):
+    picture.write_composites(tmp_path / "composites.png", untrained)
+    assert (tmp_path / "composites.png").exists()
+    digits, photos = (t.model for t in untrained)
+    asked = ((photos, -0.5, 0.5), (photos, -0.5, 0.5), (digits, 0.0, 1.0))
+    for section, (model, low, high) in zip(shown["sections"], asked, strict=True):
+        x, columns = section.images, dict(zip(shown["columns"], section.attributions, strict=True))
+        everywhere = by_kind(rules.Gamma(0.25), rules.Gamma(0.25))
+        expected = {
+            "epsilon": "epsilon",
+            "gamma everywhere": everywhere,
+            "epsilon plus": "epsilon_plus",
+            "epsilon plus flat": "epsilon_plus_flat",
+            "epsilon gamma box": composite("epsilon_gamma_box", low=low, high=high),
+            "epsilon alpha2 beta1": "epsilon_alpha2_beta1",
+        }
+        assert list(columns) == list(expected)
+        for name, chosen in expected.items():
+            found = columns[name]
+            again = rx.attribute(model, x, found.target, "lrp", composite=chosen)
+            assert found.method == "lrp" and torch.equal(found.values, again.values), name
+
+
+def test_the_box_is_what_the_first_convolution_sees(untrained):
+    """Pixels lie in [0, 1]; the bounds are where the darkest and the brightest arrive."""
+    for t, layer in zip(untrained, ("stem", "block1"), strict=True):
+        seen = []
+        model = copy.deepcopy(t.model)
+        getattr(model, layer).register_forward_pre_hook(lambda _module, inputs, seen=seen: seen.append(inputs[0]))
+        x = torch.zeros(2, *t.split.test_x.shape[1:])
+        x[1] = 1.0
+        model(x)
+        assert (seen[0].min().item(), seen[0].max().item()) == picture.BOX[t.name]
 
 
 def test_the_record_says_what_was_found(demo):
@@ -95,7 +151,7 @@ def test_the_record_says_what_was_found(demo):
     assert len(record["rows"]) == 2 * len(rx.methods())
     assert record["rows"][0]["worst_relative_error"] == result.rows[0].worst_relative_error
     assert record["accuracy"] == result.accuracy
-    assert record["gallery"] == "gallery.png"
+    assert record["gallery"] == "gallery.png" and record["composites"] == "composites.png"
     assert any("completeness" in check["name"] for check in record["checks"])
 
 

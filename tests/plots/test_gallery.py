@@ -39,6 +39,20 @@ def test_one_cell_for_each_image_and_method_and_a_bar_for_each_column():
     assert low == -high and axes[0, 2].images[-1].get_clim()[0] == 0.0
 
 
+def test_columns_may_have_names_of_their_own():
+    """Two forms of one method stand side by side, each on its own scale."""
+    twice = section(1, methods=("gradient", "gradient"))
+    second = twice.attributions[1]
+    twice.attributions[1] = rx.Attribution(100 * second.values, second.output, second.target, second.method)
+    _, axes = plot_gallery([twice], columns=["plain", "a hundred times"])
+    assert [ax.get_title() for ax in axes[0]] == ["Input", "plain", "a\nhundred times"]
+    limits = [axes[0, c].images[-1].get_clim()[1] for c in (1, 2)]
+    assert limits[1] == pytest.approx(100 * limits[0]) and limits[0] > 0
+    for wrong in ([], ["plain"], ["a", "b", "c"]):
+        with pytest.raises(InvalidInput, match=r"columns.* must name the 2 attributions"):
+            plot_gallery([twice], columns=wrong)
+
+
 def test_a_row_says_which_class_is_explained_and_how_the_network_rates_it():
     _, axes = plot_gallery(
         [section(1, classes=("ant", "bee"), target=[0]), section(1, classes=("ant", "bee"), target=1)]
