@@ -32,8 +32,9 @@ def _soft_gate_block(
     w = load_tile(q_ptr, offsets, inside, WHOLE).to(s.dtype)
     if BYTES:
         w *= tl.full([], 1 / 255, s.dtype)
+    # Chosen before the product: chosen after it, the compiler multiplies half types without widening them.
     s = tl.where(w == 0, tl.zeros_like(s), s)
-    # Adding 0 takes the sign off a gate of -0, and keeps the compiler from multiplying in the type of storage.
+    # Adding 0 takes the sign off a gate of -0.
     store_tile(out_ptr, offsets, s * (w + 0.0), inside, WHOLE)
 
 

@@ -23,7 +23,7 @@ TENSORS = {
     "d": ("d",),
     "biases": ("d", "bias", "d_bias"),
     "d_bias": ("d", "d_bias"),
-    "residual": ("bias", "residual"),
+    "residual": ("residual",),
     "all": ("d", "bias", "d_bias", "residual"),
 }
 GATES = {
