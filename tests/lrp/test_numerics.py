@@ -48,7 +48,9 @@ def _assert_closes(result: rx.Attribution) -> None:
 @functools.cache
 def _resnet(counts: tuple[int, int, int, int], shifts: bool) -> tuple[nn.Module, Tensor]:
     """A residual network with trained-like weights, float32, and two images; `shifts`: whether anything is added."""
-    model = trained_like_(ResNet(Bottleneck, counts, n_classes=5, width=4), images(8, 3, 64, seed=3))
+    with torch.device("cpu"):  # the weights are drawn there
+        model = trained_like_(ResNet(Bottleneck, counts, n_classes=5, width=4), images(8, 3, 64, seed=3))
+        x = images(2, 3, 64, seed=1)
     if not shifts:
         with torch.no_grad():
             for module in model.modules():
@@ -56,7 +58,8 @@ def _resnet(counts: tuple[int, int, int, int], shifts: bool) -> tuple[nn.Module,
                     module.running_mean.zero_()
                 if getattr(module, "bias", None) is not None:
                     module.bias.zero_()
-    return model, images(2, 3, 64, seed=1)
+    device = torch.get_default_device()
+    return model.to(device), x.to(device)
 
 
 RESNET50, RESNET152 = (3, 4, 6, 3), (3, 8, 36, 3)
@@ -221,6 +224,17 @@ def test_empty_denominators(name, epsilon):
     """What cannot be divided counts as the stabiliser's."""
     failures = _failures(name, torch.float32, epsilon)
     assert not failures, "\n".join(failures)
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.0, 1e-60])
+@pytest.mark.parametrize("name", [name for name in _rules(0.0) if not name.endswith("then flat")])
+def test_a_dead_unit_that_is_handed_relevance(name, epsilon):
+    """z = 0 below a rule that hands relevance to zeros: all of it is the stabiliser's, or the inputs'."""
+    model = settle(nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 3)), 0)
+    with torch.no_grad():
+        model[0].weight.zero_()
+    x, flat = torch.ones(1, 2), {"2": rules.Flat()}
+    _assert_closes(_result(model, x, _rules(epsilon)[name], layer_rules=flat))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
