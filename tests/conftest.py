@@ -22,6 +22,7 @@ _NEEDS = {
         "ops/test_packing.py",
         "oracles/test_lrp_zoo.py",
         "lrp/test_zoo.py",
+        "lrp/test_random_networks.py",
         "relevance/test_random_nets.py",
         "relevance/test_maps.py",
     ],

@@ -222,7 +222,7 @@ class Choice:
 
 CHOICES = st.builds(
     Choice,
-    st.lists(MAP_RULES, min_size=1, max_size=4).map(tuple),
+    st.lists(MAP_RULES, min_size=2, max_size=5).map(tuple),
     st.one_of(st.builds(rules.Norm, _epsilon), st.just(rules.Zero())),
     st.one_of(st.just(rules.Pass()), st.builds(rules.Epsilon, _epsilon), st.just(rules.Zero())),
     st.sampled_from((rules.Pass(), rules.Gradient())),

@@ -23,7 +23,7 @@ FLOAT64 = 1e-9
 UNIT = 2.0**-24  # of float32
 # Decisions at least this far from a tie, relative to their layer's scale, are the same in float32.
 MARGIN = 1e-5
-examples = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+examples = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 
 def _expected(tapes: oracle.Recording, model: nn.Module, choice: Choice, **options) -> tuple[Tensor, ...]:
