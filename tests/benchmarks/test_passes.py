@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import astuple
 from functools import cache, partial
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks import models, passes
 from benchmarks.cases import CASES, Case, make_problem
+from benchmarks.lrp_providers import COMPOSITES
 from benchmarks.providers import PROVIDERS as GRADIENTS
 from benchmarks.work import CountedWork
 
@@ -141,6 +143,14 @@ def problem(case: str):
 def test_the_engine_keeps_to_its_passes(case, composite, provider):
     found = passes.passes(problem(case), provider, composite)
     assert 1.9 < found <= BARS[case, composite]
+
+
+@pytest.mark.parametrize("composite", COMPOSITES)
+@pytest.mark.parametrize("case", ["digits", "resnet50"])
+def test_the_bare_calls_do_the_work_of_the_walk(case, composite):
+    p = make_problem(CASES[case], 2, tiny=True, merged_eps=True)
+    walk = passes.products(p, "reluxfast cpp", composite)
+    assert sorted(map(astuple, walk)) == sorted(map(astuple, passes.products(p, "bare", composite)))
 
 
 @pytest.mark.parametrize("case", LIKE)

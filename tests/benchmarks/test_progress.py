@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks import capture_time, guided, tape_memory
+from benchmarks import capture_time, guided, lrp, passes, tape_memory
 from benchmarks.progress import Progress
 
 
@@ -38,6 +38,8 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     ("benchmark", "arguments", "rows", "phases"),
     [
         (guided, ["--case", "digits", "--provider", "autograd", "--rounds", "1"], 1, ["checking autograd", "timing"]),
+        (lrp, ["--case", "digits", "--provider", "zennit", "--rounds", "1"], 4, ["epsilon: checking zennit", "timing"]),
+        (passes, ["--case", "digits", "--provider", "captum"], 4, ["drawing weights", "captum epsilon_plus"]),
         (tape_memory, ["--case", "digits", "--batch", "1"], 3, ["digits reluxfast", "digits captum"]),
         (capture_time, ["--model", "mlp", "--rounds", "1"], 3, ["mlp capture", "mlp attribute"]),
     ],
