@@ -40,17 +40,16 @@ struct Quotient {
   T f, f_d, epsilon, minus_epsilon;
   T shut;         // 0: shut where v is 0; NaN: nowhere
   T sign, least;  // with a branch: shut where not max(sign y, least) > 0
-  T zero, one;
+  T zero;
 
-  template <bool kBelow, bool kReciprocal, bool kBranch>
-  RF_INLINE T of(T y, T v, T d) const {
+  template <bool kBelow, bool kBranch>
+  RF_INLINE T of(T n, T y, T v, T d) const {
     T full = f * y;
     if constexpr (kBelow) full = full + f_d * d;
     const T s = full + select(full >= zero, epsilon, minus_epsilon);
     auto open = (s != zero) & (v != shut);
     if constexpr (kBranch) open = open & (larger(sign * y, least) > zero);
-    if constexpr (kReciprocal) return select(open, one / s, zero);
-    return select(open, v / s, zero);
+    return select(open, n / s, zero);
   }
 };
 

@@ -16,24 +16,21 @@ RF_INLINE Vec<A> spread(A value, Vec<A>) {
 template <class T, class V>
 struct SoftGateConstants {
   explicit SoftGateConstants(const SoftGatePack<T>& a)
-      : lo(of(a.lo)), hi(of(a.hi)), zero(of(0)), half(of(0.5)), most(of(255)) {
-    constexpr Accumulation<T> kNan = std::numeric_limits<A>::quiet_NaN(),
-                              kInfinity = std::numeric_limits<A>::infinity();
+      : lo(of(a.lo)), hi(of(a.hi)), zero(of(0)), one(of(1)), half(of(0.5)), most(of(255)) {
     for (int gate = 0; gate < 2; ++gate) {
       Quotient<V>& q = quotient[gate];
       q.f = of(a.f[gate]);
       q.f_d = of(a.f_d[gate]);
       q.epsilon = of(a.epsilon);
       q.minus_epsilon = of(-a.epsilon);
-      q.shut = of(a.numerator == 1 ? kNan : 0);
-      q.sign = of(a.branch[gate] == 2 ? -1 : 1);
-      q.least = of(a.branch[gate] == 0 ? 1 : -kInfinity);
+      q.shut = of(a.shut());
+      q.sign = of(a.sign(gate));
+      q.least = of(a.least(gate));
       q.zero = zero;
-      q.one = of(1);
     }
   }
 
-  V lo, hi, zero, half, most;
+  V lo, hi, zero, one, half, most;
   Quotient<V> quotient[2];
 
  private:
@@ -77,7 +74,7 @@ void soft_gate_pack_loop(const SoftGatePack<T>& a, const SoftGateBlock<Accumulat
     const V v = clamp(y, c.lo, c.hi);
     if (v_out != nullptr) store(v_out + k, v);
     for (int gate = 0; gate <= kTwo; ++gate) {
-      const V q = c.quotient[gate].template of<kBelow, kReciprocal, kBranch>(y, v, d);
+      const V q = c.quotient[gate].template of<kBelow, kBranch>(kReciprocal ? c.one : v, y, v, d);
       if constexpr (kBytes) {
         store_bytes(byte_out[gate] + k, truncated(byte_value(q, c.zero, c.half, c.most)));
       } else {
@@ -98,7 +95,7 @@ void soft_gate_pack_loop(const SoftGatePack<T>& a, const SoftGateBlock<Accumulat
     const A v = clamp(y, s.lo, s.hi);
     if (v_out != nullptr) v_out[k] = narrow<T>(v);
     for (int gate = 0; gate <= kTwo; ++gate) {
-      const A q = s.quotient[gate].template of<kBelow, kReciprocal, kBranch>(y, v, d);
+      const A q = s.quotient[gate].template of<kBelow, kBranch>(kReciprocal ? s.one : v, y, v, d);
       if constexpr (kBytes) {
         byte_out[gate][k] = static_cast<uint8_t>(byte_value(q, s.zero, s.half, s.most));
       } else {
