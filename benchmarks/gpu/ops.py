@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -66,6 +67,26 @@ def works(shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.de
     yield Work("gate_ guided", lambda: gate(3, False, True), 2 * whole + bits)
     yield Work("gate_ guided skip", lambda: gate(3, True, True), 3 * whole + bits)
     yield Work("gate_ deconvnet", lambda: gate(2, False, True), 2 * whole)
+
+    def soft_gate_pack(two: bool, bound: bool, quantise: bool) -> Callable[[], Any]:
+        z, d = values(), values()
+        factors, branches = ((0.0, 1.0, 1.0, -1.0), (0, 0)) if two else ((0.0, 1.0), (0,))
+        lo = 0.0 if bound else -math.inf
+        return lambda: ops.soft_gate_pack_(z, d, factors=factors, branches=branches, lo=lo, quantise=quantise)
+
+    def soft_gate(skip: bool, quantised: bool) -> Callable[[], Any]:
+        g, q, other = values(), values(), values() if skip else None
+        q = q.to(torch.uint8) if quantised else q
+        return lambda: ops.soft_gate_(g, q, other)
+
+    # Without bounds z holds v already, and is only read.
+    yield Work("soft_gate_pack_", lambda: soft_gate_pack(False, False, False), 3 * whole)
+    yield Work("soft_gate_pack_ relu", lambda: soft_gate_pack(False, True, False), 4 * whole)
+    yield Work("soft_gate_pack_ relu bytes", lambda: soft_gate_pack(False, True, True), 3 * whole + count)
+    yield Work("soft_gate_pack_ two gates", lambda: soft_gate_pack(True, False, False), 4 * whole)
+    yield Work("soft_gate_", lambda: soft_gate(False, False), 3 * whole)
+    yield Work("soft_gate_ skip", lambda: soft_gate(True, False), 4 * whole)
+    yield Work("soft_gate_ bytes", lambda: soft_gate(False, True), 2 * whole + count)
     for name, pool in _POOLS.items():
         y, winner, mask = ops.max_pool_pack(values(), *pool, relu=True)
         pooled = y.numel() * dtype.itemsize + winner.numel() + mask.numel()
@@ -81,6 +102,13 @@ def _scatter(x: Tensor, pool: tuple, spatial: tuple[int, int]) -> Callable[[], A
     y, winner, mask = ops.max_pool_pack(x, *pool, relu=True)
     g = torch.randn_like(y)
     return lambda: ops.max_pool_scatter(g, winner, mask, spatial, *pool, mode=3)
+
+
+def _soft(z: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """v and the gate of z⁺ / (z⁺ + |d|), as it is and in bytes."""
+    v, q, _ = ops.soft_gate_pack(z, d.abs(), factors=(1.0, 1.0), branches=(1,), lo=0.0)
+    _, byte, _ = ops.soft_gate_pack(z, d.abs(), factors=(1.0, 1.0), branches=(1,), lo=0.0, quantise=True)
+    return v, q, byte
 
 
 def measure(backend: str, shape: tuple[int, int, int, int], dtype: str, device: torch.device, rounds: int) -> list:
@@ -128,7 +156,9 @@ def check(shape: tuple[int, int, int, int], dtype: str, device: torch.device, ba
             y, mask = ops.relu_pack(x, r[0, :, 0, 0].contiguous(), r)
             p, winner, bits = ops.max_pool_pack(x, *pool, relu=True)
             back = ops.max_pool_scatter(p - 0.5, winner, bits, shape[2:], *pool, mode=3)
-            results.append((y, mask, ops.gate(r, mask, x, 3), p, winner, bits, back))
+            v, q, byte = _soft(x, r)
+            soft = (v, q, byte, ops.soft_gate(r, q, x), ops.soft_gate(r, byte))
+            results.append((y, mask, ops.gate(r, mask, x, 3), p, winner, bits, back, *soft))
     for i, (found, expected) in enumerate(zip(*results, strict=True)):
         worst = float((found.double() - expected.double()).abs().max())
         limit = 0.0 if found.dtype == torch.uint8 else torch.finfo(found.dtype).eps * float(expected.abs().max())

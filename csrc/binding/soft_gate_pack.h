@@ -1,7 +1,6 @@
 // soft_gate_pack and soft_gate_pack_ on tensors, for a device whose kernels are `Kernels`.
 #pragma once
 
-#include <limits>
 #include <tuple>
 
 #include "binding/tensors.h"
@@ -83,10 +82,9 @@ std::tuple<Tensor, Tensor> run_soft_gate_pack(const Tensor& z, const Tensor& v, 
       a.f_d[k] = static_cast<A>(o.factors[2 * k + 1]);
       a.branch[k] = static_cast<int>(o.branches[k]);
     }
-    constexpr A kInfinity = std::numeric_limits<A>::infinity();
     a.v = static_cast<Storage*>(v.mutable_data_ptr());
     // z holds v already.
-    if (a.v == a.z && !bias && !residual && a.lo == -kInfinity && a.hi == kInfinity) a.v = nullptr;
+    if (a.v == a.z && !bias && !residual && a.lo == -kInfinity<A> && a.hi == kInfinity<A>) a.v = nullptr;
     Kernels::run(a, z);
   });
   return {first, second};

@@ -37,20 +37,18 @@ RF_INLINE auto takes(T value, T best) {
 // The gate n / s(D), D = f y + f_d d, of one element or register, exactly 0 where it is shut.
 template <class T>
 struct Quotient {
-  T f, f_d, epsilon, minus_epsilon, zero, one;
-  int branch, numerator;  // as in soft_gate_pack.h
+  T f, f_d, epsilon, minus_epsilon;
+  T shut;         // 0: shut where v is 0; NaN: nowhere
+  T sign, least;  // with a branch: shut where not max(sign y, least) > 0
+  T zero;
 
-  template <bool kBelow>
-  RF_INLINE T of(T y, T v, T d) const {
+  template <bool kBelow, bool kBranch>
+  RF_INLINE T of(T n, T y, T v, T d) const {
     T full = f * y;
     if constexpr (kBelow) full = full + f_d * d;
     const T s = full + select(full >= zero, epsilon, minus_epsilon);
-    auto open = s != zero;
-    if (numerator != 1) open = open & (v != zero);
-    if (branch == 1) open = open & (y > zero);
-    if (branch == 2) open = open & (y < zero);
-    T n = one;
-    if (numerator == 0) n = v;
+    auto open = (s != zero) & (v != shut);
+    if constexpr (kBranch) open = open & (larger(sign * y, least) > zero);
     return select(open, n / s, zero);
   }
 };
@@ -58,7 +56,7 @@ struct Quotient {
 // What truncation turns into the byte of a gate between 0 and 1; NaN becomes 0.
 template <class T>
 RF_INLINE T byte_value(T q, T zero, T half, T most) {
-  return select(q > zero, smaller(most, most * q + half), zero);
+  return smaller(most, larger(most * q + half, zero));
 }
 
 }  // namespace RF_ISA

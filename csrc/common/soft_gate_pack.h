@@ -2,10 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "common/dtypes.h"
+#include "common/macros.h"
 
 namespace reluxfast {
+
+template <class A>
+constexpr A kNan = std::numeric_limits<A>::quiet_NaN();
+template <class A>
+constexpr A kInfinity = std::numeric_limits<A>::infinity();
 
 template <class T>
 struct SoftGatePack {
@@ -25,6 +32,11 @@ struct SoftGatePack {
   int branch[2];                 // of each gate: 0 all, 1 where y > 0, 2 where y < 0
   int gates;                     // 1 or 2
   int numerator;                 // 0: v, 1: one, 2: one where v is not 0
+
+  // What a gate asks, as numbers to compare with (Quotient in arithmetic.h).
+  RF_INLINE Accumulation<T> shut() const { return numerator == 1 ? kNan<Accumulation<T>> : 0; }
+  RF_INLINE Accumulation<T> sign(int gate) const { return branch[gate] == 2 ? -1 : 1; }
+  RF_INLINE Accumulation<T> least(int gate) const { return branch[gate] == 0 ? 1 : -kInfinity<Accumulation<T>>; }
 };
 
 }  // namespace reluxfast

@@ -7,6 +7,8 @@
 #include "binding/gate.h"
 #include "binding/max_pool.h"
 #include "binding/relu_pack.h"
+#include "binding/soft_gate.h"
+#include "binding/soft_gate_pack.h"
 #include "cuda/launchers.h"
 
 namespace reluxfast {
@@ -43,6 +45,16 @@ struct Cuda {
   static void run(const PoolScatter<T>& a, const Tensor& g) {
     launch_on(g, [&](cudaStream_t stream) { return cuda::launch_max_pool_scatter(a, stream); });
   }
+
+  template <class T>
+  static void run(const SoftGatePack<T>& a, const Tensor& z) {
+    launch_on(z, [&](cudaStream_t stream) { return cuda::launch_soft_gate_pack(a, stream); });
+  }
+
+  template <class T>
+  static void run(const SoftGate<T>& a, const Tensor& g) {
+    launch_on(g, [&](cudaStream_t stream) { return cuda::launch_soft_gate(a, stream); });
+  }
 };
 
 }  // namespace
@@ -55,4 +67,8 @@ STABLE_TORCH_LIBRARY_IMPL(reluxfast, CUDA, m) {
   m.impl("gate_", TORCH_BOX(&reluxfast::gate_<reluxfast::Cuda>));
   m.impl("max_pool_pack", TORCH_BOX(&reluxfast::max_pool_pack<reluxfast::Cuda>));
   m.impl("max_pool_scatter", TORCH_BOX(&reluxfast::max_pool_scatter<reluxfast::Cuda>));
+  m.impl("soft_gate_pack", TORCH_BOX(&reluxfast::soft_gate_pack<reluxfast::Cuda>));
+  m.impl("soft_gate_pack_", TORCH_BOX(&reluxfast::soft_gate_pack_<reluxfast::Cuda>));
+  m.impl("soft_gate", TORCH_BOX(&reluxfast::soft_gate<reluxfast::Cuda>));
+  m.impl("soft_gate_", TORCH_BOX(&reluxfast::soft_gate_<reluxfast::Cuda>));
 }

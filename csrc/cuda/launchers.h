@@ -7,6 +7,8 @@
 #include "common/gate.h"
 #include "common/max_pool.h"
 #include "common/relu_pack.h"
+#include "common/soft_gate.h"
+#include "common/soft_gate_pack.h"
 
 namespace reluxfast {
 namespace cuda {
@@ -22,6 +24,12 @@ cudaError_t launch_max_pool_pack(const PoolPack<T>& a, cudaStream_t stream);
 
 template <class T>
 cudaError_t launch_max_pool_scatter(const PoolScatter<T>& a, cudaStream_t stream);
+
+template <class T>
+cudaError_t launch_soft_gate_pack(const SoftGatePack<T>& a, cudaStream_t stream);
+
+template <class T>
+cudaError_t launch_soft_gate(const SoftGate<T>& a, cudaStream_t stream);
 
 }  // namespace cuda
 }  // namespace reluxfast

@@ -1,45 +1,17 @@
 // relu_pack over a dense array: one read, one write, and a bit per element.
 #pragma once
 
-#include "common/divisor.h"
 #include "common/relu_pack.h"
 #include "common/scalar.h"
+#include "cuda/bias.cuh"
 #include "cuda/chunk.cuh"
 #include "cuda/fields.cuh"
 
 namespace reluxfast {
 namespace cuda {
 
-// `lanes`: channels are innermost and come in whole chunks, so that a chunk of bias is loaded like one of x.
-enum class Bias { none, lanes, any };
-
-// The bias of elements at .. at + kLanes - 1.
-template <class T, int kLanes, Bias kBias>
-RF_INLINE Chunk<T, kLanes> load_bias(const ReluPack<T>& a, Divisor inner, Divisor channels, int64_t at) {
-  int64_t channel = at;
-  if constexpr (kBias == Bias::lanes) return load<T, kLanes>(a.bias + channels.take_remainder(channel));
-  int64_t offset = inner.take_remainder(channel), rest = channel;
-  channel = channels.take_remainder(rest);
-  Chunk<T, kLanes> bias;
-  const T first = a.bias[channel];
-  if (offset + kLanes <= a.inner) {
-    RF_UNROLL(8)
-    for (int k = 0; k < kLanes; ++k) bias.lanes[k] = first;
-    return bias;
-  }
-  RF_UNROLL(8)
-  for (int k = 0; k < kLanes; ++k) {
-    bias.lanes[k] = a.bias[channel];
-    if (++offset == a.inner) {
-      offset = 0;
-      channel = channel + 1 == a.channels ? 0 : channel + 1;
-    }
-  }
-  return bias;
-}
-
 template <class T, int kLanes, Bias kBias, bool kResidual>
-__global__ void __launch_bounds__(kThreads, kBlocks) relu_pack_kernel(ReluPack<T> a, Divisor inner, Divisor channels) {
+__global__ void __launch_bounds__(kThreads, kBlocks) relu_pack_kernel(ReluPack<T> a, Channels channels) {
   using A = Accumulation<T>;
   // Chunks per thread that are read before the first is written, to keep memory busy.
   constexpr int kAhead = 2;
@@ -60,7 +32,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) relu_pack_kernel(ReluPack<T
       const int64_t at = start + n * step;
       if (at - lane_offset >= a.numel) break;
       Chunk<T, kLanes> bias;
-      if constexpr (kBias != Bias::none) bias = load_bias<T, kLanes, kBias>(a, inner, channels, at);
+      if constexpr (kBias != Bias::none) bias = load_bias<T, kLanes, kBias>(a.bias, channels, at);
       Chunk<T, kLanes> y;
       uint32_t bits = 0;
       RF_UNROLL(8)
@@ -80,11 +52,11 @@ __global__ void __launch_bounds__(kThreads, kBlocks) relu_pack_kernel(ReluPack<T
 template <class T, int kLanes, Bias kBias, class Launch>
 void relu_pack(const ReluPack<T>& a, Launch& launch) {
   const int64_t blocks = (a.numel + kThreads * kLanes - 1) / (kThreads * kLanes);
-  const Divisor inner(a.inner), channels(a.channels);
+  const Channels channels(a.channels, a.inner);
   if (a.residual == nullptr) {
-    launch.template run<&relu_pack_kernel<T, kLanes, kBias, false>>(blocks, 1, dim3(kThreads), a, inner, channels);
+    launch.template run<&relu_pack_kernel<T, kLanes, kBias, false>>(blocks, 1, dim3(kThreads), a, channels);
   } else {
-    launch.template run<&relu_pack_kernel<T, kLanes, kBias, true>>(blocks, 1, dim3(kThreads), a, inner, channels);
+    launch.template run<&relu_pack_kernel<T, kLanes, kBias, true>>(blocks, 1, dim3(kThreads), a, channels);
   }
 }
 
@@ -94,7 +66,7 @@ void relu_pack(const ReluPack<T>& a, Launch& launch) {
   constexpr int kLanes = kFull<T>;
   if (aligned(a.x, kLanes) && aligned(a.y, kLanes) && aligned(a.residual, kLanes)) {
     if (a.bias == nullptr) return relu_pack<T, kLanes, Bias::none>(a, launch);
-    const bool lanes = a.inner == 1 && a.channels % kLanes == 0 && aligned(a.bias, kLanes);
+    const bool lanes = Channels::in_chunks(a.channels, a.inner, kLanes) && aligned(a.bias, kLanes);
     lanes ? relu_pack<T, kLanes, Bias::lanes>(a, launch) : relu_pack<T, kLanes, Bias::any>(a, launch);
   } else {
     a.bias == nullptr ? relu_pack<T, 1, Bias::none>(a, launch) : relu_pack<T, 1, Bias::any>(a, launch);

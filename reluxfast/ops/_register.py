@@ -13,6 +13,7 @@ from torch import Tensor
 
 from reluxfast.checkout import serve_kernels
 from reluxfast.ops import native, triton_state
+from reluxfast.ops.layout import is_dense
 
 NAMESPACE = "reluxfast"
 serve_kernels()
@@ -121,6 +122,37 @@ def check_like(name: str, value: Tensor, like_name: str, like: Tensor) -> None:
     torch._check(
         value.device == like.device,
         lambda: f"{name} must be on the device of {like_name}, {like.device}, got {value.device}",
+    )
+
+
+def check_bias(name: str, bias: Tensor | None, like_name: str, like: Tensor) -> None:
+    """Refuse a bias, if there is one, that does not have one value for each channel of another tensor."""
+    if bias is None:
+        return
+    torch._check(
+        like.dim() >= 2 and bias.dim() == 1 and bias.shape[0] == like.shape[1],
+        lambda: (
+            f"{name} must have shape (C,) for {like_name} of shape (N, C, ...), got {tuple(bias.shape)} "
+            f"for {like_name} of shape {tuple(like.shape)}"
+        ),
+    )
+    torch._check(
+        bias.dtype == like.dtype and bias.device == like.device,
+        lambda: (
+            f"{name} must have {like_name}'s dtype and device, {like.dtype} on {like.device}, "
+            f"got {bias.dtype} on {bias.device}"
+        ),
+    )
+
+
+def check_dense(name: str, x: Tensor, op: str) -> None:
+    """Refuse to change a tensor in place that is dense in neither order; `op` is the name of the op that would not."""
+    torch._check(
+        is_dense(x),
+        lambda: (
+            f"{name} must be dense (contiguous or channels-last) to be changed in place, got shape {tuple(x.shape)} "
+            f"with strides {tuple(x.stride())}; call {op} instead, or {name}.contiguous() first"
+        ),
     )
 
 

@@ -13,13 +13,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reluxfast.ops._register import check_dtype, check_like, check_packed, register
+from reluxfast.ops._register import check_dense, check_dtype, check_like, check_packed, register
 from reluxfast.ops.layout import (
     accumulation_dtype,
     empty_in_order,
     from_memory_order,
     is_channels_last,
-    is_dense,
     memory_order,
 )
 from reluxfast.ops.packing import packed_bytes, unpack_bits
@@ -56,16 +55,6 @@ def _check(g: Tensor, mask: Tensor | None, skip: Tensor | None, mode: int, perio
         check_packed("mask", mask, g.device, packed_bytes(period))
 
 
-def _check_dense(g: Tensor) -> None:
-    torch._check(
-        is_dense(g),
-        lambda: (
-            f"g must be dense (contiguous or channels-last) to be changed in place, got shape {tuple(g.shape)} "
-            f"with strides {tuple(g.stride())}; call gate instead, or g.contiguous() first"
-        ),
-    )
-
-
 def gate_reference(g: Tensor, mask: Tensor | None, skip: Tensor | None, mode: int, period: int) -> Tensor:
     """The gated sum, in g's shape and dense order, by definition."""
     _check(g, mask, skip, mode, period)
@@ -85,7 +74,7 @@ def gate_reference(g: Tensor, mask: Tensor | None, skip: Tensor | None, mode: in
 
 def gate_inplace_reference(g: Tensor, mask: Tensor | None, skip: Tensor | None, mode: int, period: int) -> None:
     """As `gate_reference`, written into the dense tensor g."""
-    _check_dense(g)
+    check_dense("g", g, "gate")
     g.copy_(gate_reference(g, mask, skip, mode, period))
 
 
@@ -96,7 +85,7 @@ def _fake(g: Tensor, mask: Tensor | None, skip: Tensor | None, mode: int, period
 
 def _fake_inplace(g: Tensor, mask: Tensor | None, skip: Tensor | None, mode: int, period: int) -> None:
     _check(g, mask, skip, mode, period)
-    _check_dense(g)
+    check_dense("g", g, "gate")
 
 
 # Named gate_mode in the schemas: torch.compile's treatment of in-place ops has a keyword `mode` of its own.

@@ -12,13 +12,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reluxfast.ops._register import check_dtype, check_like, register
+from reluxfast.ops._register import check_bias, check_dense, check_dtype, check_like, register
 from reluxfast.ops.layout import (
     accumulation_dtype,
     empty_in_order,
     from_memory_order,
     is_channels_last,
-    is_dense,
     memory_order,
 )
 from reluxfast.ops.packing import pack_bits, packed_bytes
@@ -26,30 +25,9 @@ from reluxfast.ops.packing import pack_bits, packed_bytes
 
 def _check(x: Tensor, bias: Tensor | None, residual: Tensor | None) -> None:
     check_dtype("x", x)
-    if bias is not None:
-        torch._check(
-            x.dim() >= 2 and bias.dim() == 1 and bias.shape[0] == x.shape[1],
-            lambda: (
-                f"bias must have shape (C,) for x of shape (N, C, ...), got {tuple(bias.shape)} "
-                f"for x of shape {tuple(x.shape)}"
-            ),
-        )
-        torch._check(
-            bias.dtype == x.dtype and bias.device == x.device,
-            lambda: f"bias must have x's dtype and device, {x.dtype} on {x.device}, got {bias.dtype} on {bias.device}",
-        )
+    check_bias("bias", bias, "x", x)
     if residual is not None:
         check_like("residual", residual, "x", x)
-
-
-def _check_dense(x: Tensor) -> None:
-    torch._check(
-        is_dense(x),
-        lambda: (
-            f"x must be dense (contiguous or channels-last) to be changed in place, got shape {tuple(x.shape)} "
-            f"with strides {tuple(x.stride())}; call relu_pack instead, or x.contiguous() first"
-        ),
-    )
 
 
 def relu_pack_reference(
@@ -77,7 +55,7 @@ def relu_pack_inplace_reference(
     x: Tensor, bias: Tensor | None, residual: Tensor | None, lo: float, hi: float, pack: bool
 ) -> Tensor:
     """As `relu_pack_reference`, y written into the dense tensor x."""
-    _check_dense(x)
+    check_dense("x", x, "relu_pack")
     y, mask = relu_pack_reference(x, bias, residual, lo, hi, pack)
     x.copy_(y)
     return mask
@@ -96,7 +74,7 @@ def _fake(
 
 def _fake_inplace(x: Tensor, bias: Tensor | None, residual: Tensor | None, lo: float, hi: float, pack: bool) -> Tensor:
     _check(x, bias, residual)
-    _check_dense(x)
+    check_dense("x", x, "relu_pack")
     return _fake_mask(x, pack)
 
 

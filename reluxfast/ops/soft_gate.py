@@ -12,13 +12,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reluxfast.ops._register import check_dtype, check_like, register
+from reluxfast.ops._register import check_dense, check_dtype, check_like, register
 from reluxfast.ops.layout import (
     accumulation_dtype,
     empty_in_order,
     from_memory_order,
     is_channels_last,
-    is_dense,
     memory_order,
 )
 
@@ -42,16 +41,6 @@ def _check(g: Tensor, q: Tensor, skip: Tensor | None) -> None:
     )
 
 
-def _check_dense(g: Tensor) -> None:
-    torch._check(
-        is_dense(g),
-        lambda: (
-            f"g must be dense (contiguous or channels-last) to be changed in place, got shape {tuple(g.shape)} "
-            f"with strides {tuple(g.stride())}; call soft_gate instead, or g.contiguous() first"
-        ),
-    )
-
-
 def soft_gate_reference(g: Tensor, q: Tensor, skip: Tensor | None) -> Tensor:
     """The gated sum, in g's shape and dense order, by definition."""
     _check(g, q, skip)
@@ -71,7 +60,7 @@ def soft_gate_reference(g: Tensor, q: Tensor, skip: Tensor | None) -> Tensor:
 
 def soft_gate_inplace_reference(g: Tensor, q: Tensor, skip: Tensor | None) -> None:
     """As `soft_gate_reference`, written into the dense tensor g."""
-    _check_dense(g)
+    check_dense("g", g, "soft_gate")
     g.copy_(soft_gate_reference(g, q, skip))
 
 
@@ -82,7 +71,7 @@ def _fake(g: Tensor, q: Tensor, skip: Tensor | None) -> Tensor:
 
 def _fake_inplace(g: Tensor, q: Tensor, skip: Tensor | None) -> None:
     _check(g, q, skip)
-    _check_dense(g)
+    check_dense("g", g, "soft_gate")
 
 
 register("soft_gate", "(Tensor g, Tensor q, Tensor? skip) -> Tensor", soft_gate_reference, _fake)

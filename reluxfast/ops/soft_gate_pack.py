@@ -19,31 +19,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from reluxfast.ops._register import check_dtype, check_like, register
+from reluxfast.ops._register import check_bias, check_dense, check_dtype, check_like, register
 from reluxfast.ops.layout import (
     accumulation_dtype,
     empty_in_order,
     from_memory_order,
     is_channels_last,
-    is_dense,
     memory_order,
 )
-
-
-def _check_bias(name: str, bias: Tensor | None, z: Tensor) -> None:
-    if bias is None:
-        return
-    torch._check(
-        z.dim() >= 2 and bias.dim() == 1 and bias.shape[0] == z.shape[1],
-        lambda: (
-            f"{name} must have shape (C,) for z of shape (N, C, ...), got {tuple(bias.shape)} "
-            f"for z of shape {tuple(z.shape)}"
-        ),
-    )
-    torch._check(
-        bias.dtype == z.dtype and bias.device == z.device,
-        lambda: f"{name} must have z's dtype and device, {z.dtype} on {z.device}, got {bias.dtype} on {bias.device}",
-    )
 
 
 def _check(
@@ -61,8 +44,8 @@ def _check(
     for name, value in (("d", d), ("residual", residual)):
         if value is not None:
             check_like(name, value, "z", z)
-    _check_bias("bias", bias, z)
-    _check_bias("d_bias", d_bias, z)
+    check_bias("bias", bias, "z", z)
+    check_bias("d_bias", d_bias, "z", z)
     torch._check(d is not None or d_bias is None, lambda: "d_bias must be None without d, got a tensor")
     torch._check(
         len(branches) in (1, 2) and all(0 <= b <= 2 for b in branches),
@@ -75,16 +58,6 @@ def _check(
     torch._check(epsilon >= 0, lambda: f"epsilon must not be negative, got {epsilon}")
     torch._check(
         0 <= numerator <= 2, lambda: f"numerator must be 0 (v), 1 (one) or 2 (one where v is not 0), got {numerator}"
-    )
-
-
-def _check_dense(z: Tensor) -> None:
-    torch._check(
-        is_dense(z),
-        lambda: (
-            f"z must be dense (contiguous or channels-last) to be changed in place, got shape {tuple(z.shape)} "
-            f"with strides {tuple(z.stride())}; call soft_gate_pack instead, or z.contiguous() first"
-        ),
     )
 
 
@@ -156,7 +129,7 @@ def soft_gate_pack_inplace_reference(
     quantise: bool,
 ) -> tuple[Tensor, Tensor]:
     """As `soft_gate_pack_reference`, v written into the dense tensor z."""
-    _check_dense(z)
+    check_dense("z", z, "soft_gate_pack")
     v, first, second = soft_gate_pack_reference(
         z, d, bias, d_bias, residual, factors, branches, epsilon, lo, hi, numerator, quantise
     )
@@ -204,7 +177,7 @@ def _fake_inplace(
     quantise: bool,
 ) -> tuple[Tensor, Tensor]:
     _check(z, d, bias, d_bias, residual, factors, branches, epsilon, numerator)
-    _check_dense(z)
+    check_dense("z", z, "soft_gate_pack")
     return _fake_gates(z, len(branches), quantise)
 
 

@@ -54,17 +54,12 @@ def test_ops_count_their_bytes(dtype):
 
 def _touched(call) -> int:
     """Bytes of the tensors that a call's closure holds and that it returns; a tensor written in place counts twice."""
-    held = [c.cell_contents for c in call.__closure__]
-    op = next((h for h in held if callable(h)), None)
-    tensors = [h for h in held if isinstance(h, torch.Tensor)]
-    in_place = op is not None and op.__name__.endswith("_")
-    total = sum(t.numel() * t.element_size() for t in tensors)
+    tensors = [c.cell_contents for c in call.__closure__ if isinstance(c.cell_contents, torch.Tensor)]
+    before = [t.clone() for t in tensors]
     result = call()
-    results = result if isinstance(result, tuple) else (result,)
-    total += sum(t.numel() * t.element_size() for t in results if isinstance(t, torch.Tensor))
-    if in_place:
-        total += max(t.numel() * t.element_size() for t in tensors)
-    return total
+    written = [t for t, old in zip(tensors, before, strict=True) if not torch.equal(t, old)]
+    returned = [t for t in (result if isinstance(result, tuple) else (result,)) if isinstance(t, torch.Tensor)]
+    return sum(t.numel() * t.element_size() for t in (*tensors, *written, *returned))
 
 
 def test_ops_are_checked_before_they_are_timed(monkeypatch):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 GUARD = 64
-_PACKED = ("mask", "winner")
+_BYTES = ("mask", "winner", "bytes", "first_bytes", "second_bytes")
 _ITEMSIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 
 
@@ -71,12 +71,13 @@ class _Room:
 
 
 def _check(name: str, got: np.ndarray, wanted: np.ndarray, dtype: str) -> None:
-    if name in _PACKED:
+    if name in _BYTES:
         assert np.array_equal(got, wanted), f"{name}: bytes {np.flatnonzero(got != wanted)[:5]} differ"
         return
     # The kernels add in the reference's order and precision: equal, not merely close.
     a, b = decode(got, dtype), decode(wanted, dtype)
-    wrong = np.flatnonzero((a != b) & ~(np.isnan(a) & np.isnan(b)))
+    # A zero has a sign, which a comparison does not see.
+    wrong = np.flatnonzero(((a != b) | (np.signbit(a) != np.signbit(b))) & ~(np.isnan(a) & np.isnan(b)))
     assert not wrong.size, f"{name}: {wrong.size} of {a.size} differ, first {wrong[0]}: {a[wrong[0]]}, {b[wrong[0]]}"
 
 
@@ -86,7 +87,7 @@ def run(module: ModuleType, call: Call, guard: int = GUARD) -> None:
     for name, content in {**call.expected, **call.inputs}.items():
         if content is None or name in call.aliases:
             continue
-        start = call.offsets.get(name, 0) * (1 if name in _PACKED else _ITEMSIZES[call.dtype])
+        start = call.offsets.get(name, 0) * (1 if name in _BYTES else _ITEMSIZES[call.dtype])
         # All bits set is NaN in every dtype, and no pattern that a mask should keep.
         rooms[name] = _Room(content if name in call.inputs else np.full_like(content, 0xFF), start, guard)
     arrays = {name: rooms[name].array if name in rooms else None for name in (*call.inputs, *call.expected)}

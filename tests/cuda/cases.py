@@ -105,6 +105,95 @@ def gate(
     )
 
 
+def soft_gate_pack(
+    shape: tuple[int, ...],
+    dtype: str,
+    layout: str,
+    *,
+    d: bool = True,
+    bias: bool = False,
+    d_bias: bool = False,
+    residual: bool = False,
+    factors: tuple[float, ...] = (1.0, 0.25),
+    branches: tuple[int, ...] = (0,),
+    epsilon: float = 1e-3,
+    bounds: tuple[float, float] = (0.0, math.inf),
+    numerator: int = 0,
+    quantise: bool = False,
+    in_place: bool = False,
+    special: bool = False,
+    offsets: dict[str, int] | None = None,
+    most_blocks: int = 2,
+    threads: bool = False,
+) -> Call:
+    """soft_gate_pack of a tensor of the given shape, which is not empty; in place without bounds it stores no v."""
+    z, below, other = (random(shape, dtype, layout, special) if wanted else None for wanted in (True, d, residual))
+    b, below_b = (random(shape[1:2], dtype, "contiguous", special) if wanted else None for wanted in (bias, d_bias))
+    arguments = (below, b, below_b, other, factors, branches, epsilon, *bounds, numerator, quantise)
+    with ops.backend("reference"):
+        v, *gates = ops.soft_gate_pack(z, *arguments)
+    made = [as_bytes(gate, z) for gate in gates[: len(branches)]] + [None] * (2 - len(branches))
+    stored = not (in_place and bounds == (-math.inf, math.inf) and not bias and not residual)
+    inputs = {
+        "z": as_bytes(z),
+        "d": as_bytes(below, z),
+        "residual": as_bytes(other, z),
+        "bias": as_bytes(b),
+        "d_bias": as_bytes(below_b),
+    }
+    none = [None, None]
+    kinds = (none, made) if quantise else (made, none)
+    expected = {
+        "v": as_bytes(v, z) if stored else None,
+        **dict(zip(("first", "second", "first_bytes", "second_bytes"), kinds[0] + kinds[1], strict=True)),
+    }
+    parameters = {
+        "numel": z.numel(),
+        "channels": shape[1] if bias or d_bias else 1,
+        "inner": 1 if is_channels_last(z) or not (bias or d_bias) else math.prod(shape[2:]),
+        "factors": list(factors),
+        "branches": list(branches),
+        "epsilon": epsilon,
+        "lo": bounds[0],
+        "hi": bounds[1],
+        "numerator": numerator,
+        "most_blocks": most_blocks,
+        "threads": threads,
+    }
+    aliases = {"v": "z"} if in_place and stored else {}
+    return Call("soft_gate_pack", dtype, inputs, expected, parameters, aliases, offsets or {})
+
+
+def soft_gate(
+    shape: tuple[int, ...],
+    dtype: str,
+    *,
+    classes: int = 1,
+    skip: bool = False,
+    quantised: bool = False,
+    in_place: bool = False,
+    special: bool = False,
+    offsets: dict[str, int] | None = None,
+    most_blocks: int = 2,
+    threads: bool = False,
+) -> Call:
+    """soft_gate of `classes` tensors of the given shape, which is not empty, that share one gate."""
+    row, shape = shape, (classes * shape[0], *shape[1:])
+    g, s = random(shape, dtype, "contiguous", special), random(shape, dtype, "contiguous", special) if skip else None
+    q = torch.randint(0, 256, row, dtype=torch.uint8) if quantised else random(row, dtype, "contiguous", special)
+    with ops.backend("reference"):
+        out = ops.soft_gate(g, q, s)
+    inputs = {
+        "g": as_bytes(g),
+        "skip": as_bytes(s),
+        "q": None if quantised else as_bytes(q),
+        "bytes": as_bytes(q) if quantised else None,
+    }
+    parameters = {"repeats": classes, "period": q.numel(), "most_blocks": most_blocks, "threads": threads}
+    aliases = {"out": "g"} if in_place else {}
+    return Call("soft_gate", dtype, inputs, {"out": as_bytes(out)}, parameters, aliases, offsets or {})
+
+
 def _windows(size, out, kernel, stride, padding, dilation) -> list[list[int]]:
     along = [list(w) for w in zip(size, out, kernel, stride, padding, dilation, strict=True)]
     return [[1, 1, 1, 1, 0, 1]] * (3 - len(along)) + along

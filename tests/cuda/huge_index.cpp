@@ -12,6 +12,8 @@
 #include "cuda/max_pool_pack.cuh"
 #include "cuda/max_pool_scatter.cuh"
 #include "cuda/relu_pack.cuh"
+#include "cuda/soft_gate.cuh"
+#include "cuda/soft_gate_pack.cuh"
 
 using namespace reluxfast;
 
@@ -82,6 +84,49 @@ void gate_end() {
   }
 }
 
+void soft_gate_pack_end(int64_t inner) {
+  SoftGatePack<float> a{};
+  const float bias[3] = {0, 1, 2};
+  a.bias = a.d_bias = bias;
+  a.z = a.v = reserve<float>(kMany);
+  a.d = reserve<float>(kMany);
+  a.q[0] = reserve<float>(kMany);
+  a.numel = kMany;
+  a.channels = 3;
+  a.inner = inner;
+  a.hi = 8;
+  a.epsilon = 1;
+  a.f_d[0] = 1;
+  a.gates = 1;
+  LastBlocks last{2};
+  cuda::soft_gate_pack(a, last);
+  for (int64_t i = kMany - 64; i < kMany; ++i) {
+    const float v = static_cast<float>(i / inner % 3);
+    expect(a.v[i] == v, "soft_gate_pack value");
+    expect(a.q[0][i] == v / (v + 1), "soft_gate_pack gate");
+  }
+}
+
+void soft_gate_end() {
+  // Two classes; the second begins beyond 2^32.
+  SoftGate<float> a{};
+  float *g = reserve<float>(2 * kMany), *q = reserve<float>(kMany);
+  for (int64_t i = kMany - 64; i < kMany; ++i) {
+    g[kMany + i] = static_cast<float>(i % 5);
+    q[i] = static_cast<float>(i % 3);
+  }
+  a.g = g;
+  a.out = g;
+  a.q = q;
+  a.repeats = 2;
+  a.period = kMany;
+  LastBlocks last{2};
+  cuda::soft_gate(a, last);
+  for (int64_t i = kMany - 64; i < kMany; ++i) {
+    expect(g[kMany + i] == static_cast<float>(i % 5 * (i % 3)), "soft_gate value");
+  }
+}
+
 // One image so large that its last windows lie beyond 2^31 and its last rows beyond 2^33, or so many small ones.
 void pool_end(int64_t images, int64_t channels, int64_t height, int64_t width) {
   PoolPack<float> a{};
@@ -129,6 +174,9 @@ int main() {
   relu_pack_end(1);
   relu_pack_end(int64_t{1} << 30);
   gate_end();
+  soft_gate_pack_end(1);
+  soft_gate_pack_end(int64_t{1} << 30);
+  soft_gate_end();
   pool_end(1, 16, 24000, 24000);
   pool_end(6000000, 1, 38, 38);
   std::printf("right\n");

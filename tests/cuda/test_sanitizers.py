@@ -16,6 +16,28 @@ def _calls(threads: bool, dtypes: tuple[str, ...]) -> list[calls.Call]:
         for mode, classes in ((0, 1), (1, 3), (3, 1)):
             made.append(cases.gate((2, 3, 5, 7), dtype, mode, classes=classes, skip=mode == 0, threads=threads))
             made.append(cases.gate((2, 16, 3, 4), dtype, mode, classes=classes, skip=mode > 0, threads=threads))
+        for two, shape in ((False, (2, 3, 5, 7)), (True, (1, 16, 9, 7)), (True, (2, 5, 3, 16))):
+            gates = {"factors": (0.0, 1.0, 1.0, -1.0), "branches": (0, 2)} if two else {"numerator": 1}
+            for quantise in (False, True):
+                made.append(
+                    cases.soft_gate_pack(
+                        shape,
+                        dtype,
+                        layout,
+                        bias=two,
+                        d_bias=quantise,
+                        residual=quantise,
+                        quantise=quantise,
+                        in_place=two,
+                        threads=threads,
+                        **gates,
+                    )
+                )
+        for classes, quantised in ((1, False), (3, True)):
+            for shape in ((2, 3, 5, 7), (2, 16, 3, 4)):
+                made.append(
+                    cases.soft_gate(shape, dtype, classes=classes, skip=quantised, quantised=quantised, threads=threads)
+                )
         for name in ("2x2/2 odd size", "2x2/2 chunks", "3x3/2 chunks", "5x4 chunks", "3-d chunks", "dilated"):
             made.append(cases.max_pool_pack(*SHAPES_AND_POOLS[name], dtype, layout, relu=True))
             made.append(cases.max_pool_scatter(*SHAPES_AND_POOLS[name], dtype, layout, 3, classes=2, threads=threads))
@@ -25,6 +47,23 @@ def _calls(threads: bool, dtypes: tuple[str, ...]) -> list[calls.Call]:
         made.append(cases.relu_pack((2, 8, 3, 3), dtype, nhwc, bias=True, residual=True, offsets={name: 1}))
     for name in ("g", "out", "skip", "mask"):
         made.append(cases.gate((2, 8, 3, 3), dtype, 3, classes=2, skip=True, offsets={name: 1}, threads=threads))
+    for name in ("z", "d", "residual", "bias", "d_bias", "v", "first", "second"):
+        made.append(
+            cases.soft_gate_pack(
+                (2, 8, 3, 3),
+                dtype,
+                nhwc,
+                bias=True,
+                d_bias=True,
+                residual=True,
+                factors=(0.0, 1.0, 1.0, -1.0),
+                branches=(0, 0),
+                offsets={name: 1},
+                threads=threads,
+            )
+        )
+    for name in ("g", "out", "skip", "q"):
+        made.append(cases.soft_gate((2, 8, 3, 3), dtype, classes=2, skip=True, offsets={name: 1}, threads=threads))
     for pool in ("2x2/2 chunks", "5x4 chunks"):
         for name in ("x", "y"):
             made.append(cases.max_pool_pack(*SHAPES_AND_POOLS[pool], dtype, nhwc, relu=True, offsets={name: 1}))

@@ -9,6 +9,8 @@
 #include "cpu/gate.h"
 #include "cpu/max_pool.h"
 #include "cpu/relu_pack.h"
+#include "cpu/soft_gate.h"
+#include "cpu/soft_gate_pack.h"
 
 using namespace reluxfast;
 
@@ -65,6 +67,47 @@ void gate_end() {
   }
 }
 
+void soft_gate_pack_end() {
+  SoftGatePack<float> a{};
+  float bias[3 + kWord];
+  for (int k = 0; k < 3 + kWord; ++k) bias[k] = static_cast<float>(k % 3);
+  a.z = a.v = reserve<float>(kMany);
+  a.d = reserve<float>(kMany);
+  a.q[0] = reserve<float>(kMany);
+  a.numel = kMany;
+  a.channels = 3;
+  a.inner = 1;
+  a.hi = 8;
+  a.epsilon = 1;
+  a.f_d[0] = 1;
+  a.gates = 1;
+  soft_gate_pack_words(a, bias, bias, kMany / kWord - 2, kMany / kWord);
+  for (int64_t i = kMany - 64; i < kMany; ++i) {
+    const float v = static_cast<float>(i % 3);
+    expect(a.v[i] == v, "soft_gate_pack value");
+    expect(a.q[0][i] == v / (v + 1), "soft_gate_pack gate");
+  }
+}
+
+void soft_gate_end() {
+  // Two classes; the second begins beyond 2^32.
+  SoftGate<float> a{};
+  float *g = reserve<float>(2 * kMany), *q = reserve<float>(kMany);
+  for (int64_t i = kMany - 64; i < kMany; ++i) {
+    g[kMany + i] = static_cast<float>(i % 5);
+    q[i] = static_cast<float>(i % 3);
+  }
+  a.g = g;
+  a.out = g;
+  a.q = q;
+  a.repeats = 2;
+  a.period = kMany;
+  soft_gate_words(a, 2 * a.words_per_repeat() - 2, 2 * a.words_per_repeat());
+  for (int64_t i = kMany - 64; i < kMany; ++i) {
+    expect(g[kMany + i] == static_cast<float>(i % 5 * (i % 3)), "soft_gate value");
+  }
+}
+
 // One image so large that its last windows lie beyond 2^31 and its last rows beyond 2^33, or so many small ones.
 void pool_end(int64_t images, int64_t channels, int64_t height, int64_t width) {
   Pool pool{};
@@ -115,6 +158,8 @@ void pool_end(int64_t images, int64_t channels, int64_t height, int64_t width) {
 int main() {
   relu_pack_end();
   gate_end();
+  soft_gate_pack_end();
+  soft_gate_end();
   pool_end(1, 16, 24000, 24000);
   pool_end(6000000, 1, 38, 38);
   std::printf("right\n");

@@ -52,14 +52,14 @@ RULES = {
     "epsilon": Rule((1.0, 0.0), (0,), 0.5, -INF, INF, 0, False, False, True),
     "epsilon, reciprocal": Rule((1.0, 0.0), (0,), 0.25, -INF, INF, 1, False, True, False),
     "epsilon 0, relu": Rule((1.0, 0.0), (1,), 0.0, 0.0, INF, 2, False, True, True),
-    "negative alone": Rule((0.5, 0.0), (2,), 0.5, -1.0, 0.75, 1, False, False, False),
+    "negative alone": Rule((0.5, 0.0), (2,), 0.5, 0.25, 0.75, 1, False, False, False),
     "two gates of one map": Rule((1.0, 0.0, -0.5, 0.0), (1, 2), 0.0, 0.0, INF, 1, False, False, True),
     "positive part": Rule((0.0, 1.0), (0,), 0.5, 0.0, INF, 0, True, False, True),
     "gamma": Rule((1.0, 0.25), (1,), 0.25, 0.0, 1.5, 0, True, True, False),
     "open where not zero": Rule((0.5, -2.0), (0,), 0.0, -1.0, 2.0, 2, True, True, True, True),
     "alpha, beta": Rule((0.0, 1.0, 1.0, -1.0), (0, 0), 0.0, 0.0, INF, 0, True, False, False),
     "alpha, beta, everything": Rule((0.0, 1.0, 1.0, -1.0), (2, 1), 0.5, -2.0, 2.0, 1, True, True, True, True),
-    "branches of gamma": Rule((1.0, 0.5, 1.0, -0.5), (1, 2), 0.5, -INF, 0.0, 0, True, False, False, True),
+    "branches of gamma": Rule((1.0, 0.5, 1.0, -0.5), (1, 2), 0.5, -INF, 0.0, 1, True, False, False, True),
 }
 
 

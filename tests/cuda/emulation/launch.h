@@ -8,6 +8,8 @@
 #include "common/gate.h"
 #include "common/max_pool.h"
 #include "common/relu_pack.h"
+#include "common/soft_gate.h"
+#include "common/soft_gate_pack.h"
 
 namespace emulation {
 
@@ -39,5 +41,9 @@ template <class T>
 void max_pool_pack(const reluxfast::PoolPack<T>& a, Launch launch);
 template <class T>
 void max_pool_scatter(const reluxfast::PoolScatter<T>& a, Launch launch);
+template <class T>
+void soft_gate_pack(const reluxfast::SoftGatePack<T>& a, Launch launch);
+template <class T>
+void soft_gate(const reluxfast::SoftGate<T>& a, Launch launch);
 
 }  // namespace emulation

@@ -73,6 +73,63 @@ void gate(const std::string& dtype, std::optional<Bytes> g, std::optional<Bytes>
   });
 }
 
+void soft_gate_pack(const std::string& dtype, std::optional<Bytes> z, std::optional<Bytes> d,
+                    std::optional<Bytes> residual, std::optional<Bytes> bias, std::optional<Bytes> d_bias,
+                    std::optional<Bytes> v, std::optional<Bytes> first, std::optional<Bytes> second,
+                    std::optional<Bytes> first_bytes, std::optional<Bytes> second_bytes, int64_t numel,
+                    int64_t channels, int64_t inner, const std::vector<double>& factors,
+                    const std::vector<int>& branches, double epsilon, double lo, double hi, int numerator,
+                    int64_t most_blocks, bool threads) {
+  dispatch(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    using A = Accumulation<T>;
+    SoftGatePack<T> a{};
+    a.z = in<T>(z);
+    a.d = in<T>(d);
+    a.residual = in<T>(residual);
+    a.bias = in<T>(bias);
+    a.d_bias = in<T>(d_bias);
+    a.v = out<T>(v);
+    a.q[0] = out<T>(first);
+    a.q[1] = out<T>(second);
+    a.bytes[0] = out<uint8_t>(first_bytes);
+    a.bytes[1] = out<uint8_t>(second_bytes);
+    a.numel = numel;
+    a.channels = channels;
+    a.inner = inner;
+    a.lo = static_cast<A>(lo);
+    a.hi = static_cast<A>(hi);
+    a.epsilon = static_cast<A>(epsilon);
+    a.gates = static_cast<int>(branches.size());
+    a.numerator = numerator;
+    for (int gate = 0; gate < a.gates; ++gate) {
+      a.f[gate] = static_cast<A>(factors.at(2 * gate));
+      a.f_d[gate] = static_cast<A>(factors.at(2 * gate + 1));
+      a.branch[gate] = branches.at(gate);
+    }
+    const py::gil_scoped_release released;
+    emulation::soft_gate_pack(a, emulation::Launch(most_blocks, threads));
+  });
+}
+
+void soft_gate(const std::string& dtype, std::optional<Bytes> g, std::optional<Bytes> result, std::optional<Bytes> skip,
+               std::optional<Bytes> q, std::optional<Bytes> bytes, int64_t repeats, int64_t period, int64_t most_blocks,
+               bool threads) {
+  dispatch(dtype, [&](auto zero) {
+    using T = decltype(zero);
+    SoftGate<T> a{};
+    a.g = in<T>(g);
+    a.out = out<T>(result);
+    a.skip = in<T>(skip);
+    a.q = in<T>(q);
+    a.bytes = in<uint8_t>(bytes);
+    a.repeats = repeats;
+    a.period = period;
+    const py::gil_scoped_release released;
+    emulation::soft_gate(a, emulation::Launch(most_blocks, threads));
+  });
+}
+
 // Each window is size, out, kernel, stride, padding, dilation.
 Pool make_pool(int64_t images, int64_t channels, const std::vector<Sizes>& windows) {
   const auto window = [&](int k) {
@@ -136,4 +193,14 @@ PYBIND11_MODULE(emulated_kernels, m) {
         py::arg("winner").noconvert(), py::arg("mask").noconvert(), py::arg("out").noconvert(), py::arg("images"),
         py::arg("channels"), py::arg("windows"), py::arg("period_images"), py::arg("width"), py::arg("positive"),
         py::arg("most_blocks"), py::arg("threads"));
+  m.def("soft_gate_pack", &soft_gate_pack, py::kw_only(), py::arg("dtype"), py::arg("z").noconvert(),
+        py::arg("d").noconvert(), py::arg("residual").noconvert(), py::arg("bias").noconvert(),
+        py::arg("d_bias").noconvert(), py::arg("v").noconvert(), py::arg("first").noconvert(),
+        py::arg("second").noconvert(), py::arg("first_bytes").noconvert(), py::arg("second_bytes").noconvert(),
+        py::arg("numel"), py::arg("channels"), py::arg("inner"), py::arg("factors"), py::arg("branches"),
+        py::arg("epsilon"), py::arg("lo"), py::arg("hi"), py::arg("numerator"), py::arg("most_blocks"),
+        py::arg("threads"));
+  m.def("soft_gate", &soft_gate, py::kw_only(), py::arg("dtype"), py::arg("g").noconvert(), py::arg("out").noconvert(),
+        py::arg("skip").noconvert(), py::arg("q").noconvert(), py::arg("bytes").noconvert(), py::arg("repeats"),
+        py::arg("period"), py::arg("most_blocks"), py::arg("threads"));
 }
