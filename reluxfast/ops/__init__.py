@@ -216,11 +216,11 @@ def soft_gate_pack(
     numerator: int = 0,
     quantise: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """v = min(max(y, lo), hi) of y = z + bias + residual, and q = n / s(D) for D = f y + f' (d + d_bias).
+    """v = min(max(y, lo), hi) of y = z + bias + residual, and q = n / s(D) for D = f (z + bias) + f' (d + d_bias).
 
     Args:
         z: (N, C, *S), or 1-D or 2-D; float32, float64, float16 or bfloat16.
-        d: z's shape and dtype, any strides; None: D is f y.
+        d: z's shape and dtype, any strides; None: D is f (z + bias).
         bias, d_bias: (C,) of z's dtype.
         residual: z's shape and dtype, any strides.
         factors: f, f' of each gate, two numbers for each.
@@ -252,11 +252,20 @@ def soft_gate_pack_(
     hi: float = math.inf,
     numerator: int = 0,
     quantise: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """As `soft_gate_pack`, v written into z, which must be dense; returns the gates."""
-    return _implementation("soft_gate_pack_", z)(
-        z, d, bias, d_bias, residual, list(factors), list(branches), epsilon, lo, hi, numerator, quantise
-    )
+    out: Sequence[Tensor] | None = None,
+) -> tuple[Tensor, ...]:
+    """As `soft_gate_pack`, v written into z, which must be dense; returns the gates, one or two.
+
+    Args:
+        out: tensors for the gates, in z's shape and dense order; they then say whether gates are bytes.
+    """
+    if out is None:
+        dtype = torch.uint8 if quantise else z.dtype
+        out = tuple(torch.empty_like(z, dtype=dtype) for _ in branches)
+    second = out[1] if len(out) > 1 else None
+    numbers = (list(factors), list(branches), epsilon, lo, hi, numerator)
+    _implementation("soft_gate_pack_", z)(z, out[0], second, d, bias, d_bias, residual, *numbers)
+    return tuple(out)
 
 
 def soft_gate(g: Tensor, q: Tensor, skip: Tensor | None = None) -> Tensor:

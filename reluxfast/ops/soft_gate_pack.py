@@ -1,15 +1,16 @@
 """soft_gate_pack: bias, residual, ReLU and the gates of an LRP rule in one pass.
 
-    y = z + bias[c] + residual               (float32, or float64 for float64)
+    a = z + bias[c]                          (float32, or float64 for float64)
+    y = a + residual
     v = min(max(y, lo), hi)                  (NaN stays NaN)
-    D = f y + f' (d + d_bias[c])             (f y alone without d)
+    D = f a + f' (d + d_bias[c])             (f a alone without d)
     S = D + ε where D >= 0, else D - ε
     n = v, or 1, or 1[v != 0]                (by `numerator`: 0, 1, 2)
     q = n / S, exactly 0 where n = 0, where S = 0, and where the branch excludes y (1: not y > 0; 2: not y < 0)
 
 A walk of relevance written as `R = v ⊙ c` is the gradient walk with q in the place of the ReLU's derivative; 1 / S is
-the factor of a walk of relevance itself. One call makes one gate or two, from one z and d: those of α-β are v / s(d)
-and v / s(z - d). A quantised gate is the byte `floor(255 q + 1/2)`, q cut to [0, 1], NaN as 0.
+the factor of a walk of relevance itself. One call makes one gate or two, from one z and d: those of α-β are v / s(z) and
+v / s(d), with the positive part z, the negative part d, and d once more as the residual. A quantised gate is the byte `floor(255 q + 1/2)`, q cut to [0, 1], NaN as 0.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from reluxfast.ops.layout import (
     empty_in_order,
     from_memory_order,
     is_channels_last,
+    is_dense,
     memory_order,
 )
 
@@ -84,9 +86,8 @@ def soft_gate_pack_reference(
         x = x.to(acc)
         return x if b is None else x + b.to(acc).view(-1, *[1] * (x.dim() - 2))
 
-    y = wide(z, bias)
-    if residual is not None:
-        y = y + residual.to(acc)
+    a = wide(z, bias)
+    y = a if residual is None else a + residual.to(acc)
     low, high, zero = y.new_full((), lo), y.new_full((), hi), y.new_zeros(())
     v = torch.where(low > y, low, y)
     v = torch.where(high < v, high, v)
@@ -95,12 +96,12 @@ def soft_gate_pack_reference(
     open_ = torch.ones_like(v, dtype=torch.bool) if numerator == 1 else v != 0
     gates = []
     for branch, f, f_d in zip(branches, factors[::2], factors[1::2], strict=True):
-        full = f * y if below is None else f * y + f_d * below
+        full = f * a if below is None else f * a + f_d * below
         s = torch.where(full >= 0, full + epsilon, full - epsilon)
         keep = open_ & (s != 0)
         if branch:
             keep = keep & (y > 0 if branch == 1 else y < 0)
-        q = torch.where(keep, n / s, zero)
+        q = torch.where(keep, n, zero) / torch.where(keep, s, 1.0)  # no quotient by 0, not even a hidden one
         gates.append(_in_order(_quantised(q) if quantise else q.to(z.dtype), channels_last))
     none = z.new_empty((0,), dtype=torch.uint8 if quantise else z.dtype)
     return _in_order(v.to(z.dtype), channels_last), gates[0], gates[1] if len(gates) == 2 else none
@@ -114,8 +115,36 @@ def _in_order(x: Tensor, channels_last: bool) -> Tensor:
     return from_memory_order(memory_order(x, channels_last), x.shape, channels_last)
 
 
+def _check_gates(z: Tensor, q: Tensor, second: Tensor | None, branches: Sequence[int]) -> None:
+    torch._check(
+        (second is not None) == (len(branches) == 2),
+        lambda: f"second must be given for two branches and only then, got {len(branches)} branch(es)",
+    )
+    torch._check(
+        q.dtype in (z.dtype, torch.uint8), lambda: f"q must have z's dtype, {z.dtype}, or be uint8, got {q.dtype}"
+    )
+    for name, gate in (("q", q), ("second", second)):
+        if gate is None:
+            continue
+        torch._check(
+            gate.dtype == q.dtype and gate.device == z.device,
+            lambda name=name, gate=gate: (
+                f"{name} must be {q.dtype} on {z.device} as z and q are, got {gate.dtype} on {gate.device}"
+            ),
+        )
+        torch._check(
+            gate.shape == z.shape and is_dense(gate) and is_channels_last(gate) == is_channels_last(z),
+            lambda name=name, gate=gate: (
+                f"{name} must have z's shape and dense order, {tuple(z.shape)} with strides {tuple(z.stride())}, "
+                f"got {tuple(gate.shape)} with strides {tuple(gate.stride())}"
+            ),
+        )
+
+
 def soft_gate_pack_inplace_reference(
     z: Tensor,
+    q: Tensor,
+    second: Tensor | None,
     d: Tensor | None,
     bias: Tensor | None,
     d_bias: Tensor | None,
@@ -126,15 +155,28 @@ def soft_gate_pack_inplace_reference(
     lo: float,
     hi: float,
     numerator: int,
-    quantise: bool,
-) -> tuple[Tensor, Tensor]:
-    """As `soft_gate_pack_reference`, v written into the dense tensor z."""
+) -> None:
+    """As `soft_gate_pack_reference`, v written into the dense tensor z, the gates into q and second."""
     check_dense("z", z, "soft_gate_pack")
-    v, first, second = soft_gate_pack_reference(
-        z, d, bias, d_bias, residual, factors, branches, epsilon, lo, hi, numerator, quantise
+    _check_gates(z, q, second, branches)
+    v, first, other = soft_gate_pack_reference(
+        z,
+        d,
+        bias,
+        d_bias,
+        residual,
+        factors,
+        branches,
+        epsilon,
+        lo,
+        hi,
+        numerator,
+        q.dtype == torch.uint8,
     )
     z.copy_(v)
-    return first, second
+    q.copy_(first)
+    if second is not None:
+        second.copy_(other)
 
 
 def _fake_gates(z: Tensor, count: int, quantise: bool) -> tuple[Tensor, Tensor]:
@@ -164,6 +206,8 @@ def _fake(
 
 def _fake_inplace(
     z: Tensor,
+    q: Tensor,
+    second: Tensor | None,
     d: Tensor | None,
     bias: Tensor | None,
     d_bias: Tensor | None,
@@ -174,26 +218,23 @@ def _fake_inplace(
     lo: float,
     hi: float,
     numerator: int,
-    quantise: bool,
-) -> tuple[Tensor, Tensor]:
+) -> None:
     _check(z, d, bias, d_bias, residual, factors, branches, epsilon, numerator)
     check_dense("z", z, "soft_gate_pack")
-    return _fake_gates(z, len(branches), quantise)
+    _check_gates(z, q, second, branches)
 
 
-_ARGUMENTS = (
-    "Tensor? d, Tensor? bias, Tensor? d_bias, Tensor? residual, float[] factors, int[] branches, float epsilon, "
-    "float lo, float hi, int numerator, bool quantise"
-)
+_SUMMANDS = "Tensor? d, Tensor? bias, Tensor? d_bias, Tensor? residual"
+_NUMBERS = "float[] factors, int[] branches, float epsilon, float lo, float hi, int numerator"
 register(
     "soft_gate_pack",
-    f"(Tensor z, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)",
+    f"(Tensor z, {_SUMMANDS}, {_NUMBERS}, bool quantise) -> (Tensor, Tensor, Tensor)",
     soft_gate_pack_reference,
     _fake,
 )
 register(
     "soft_gate_pack_",
-    f"(Tensor(a!) z, {_ARGUMENTS}) -> (Tensor, Tensor)",
+    f"(Tensor(a!) z, Tensor(b!) q, Tensor(c!)? second, {_SUMMANDS}, {_NUMBERS}) -> ()",
     soft_gate_pack_inplace_reference,
     _fake_inplace,
     mutates=True,
