@@ -9,8 +9,9 @@
     q = n / S, exactly 0 where n = 0, where S = 0, and where the branch excludes y (1: not y > 0; 2: not y < 0)
 
 A walk of relevance written as `R = v ⊙ c` is the gradient walk with q in the place of the ReLU's derivative; 1 / S is
-the factor of a walk of relevance itself. One call makes one gate or two, from one z and d: those of α-β are v / s(z) and
-v / s(d), with the positive part z, the negative part d, and d once more as the residual. A quantised gate is the byte `floor(255 q + 1/2)`, q cut to [0, 1], NaN as 0.
+the factor of a walk of relevance itself. One call makes one gate or two, from one z and d: those of α-β are v / s(z)
+and v / s(d), with the positive part z, the negative part d, and d once more as the residual. A quantised gate is the
+byte `floor(255 q + 1/2)`, q cut to [0, 1], NaN as 0.
 """
 
 from __future__ import annotations
