@@ -47,7 +47,7 @@ def _calls(threads: bool, dtypes: tuple[str, ...]) -> list[calls.Call]:
         made.append(cases.relu_pack((2, 8, 3, 3), dtype, nhwc, bias=True, residual=True, offsets={name: 1}))
     for name in ("g", "out", "skip", "mask"):
         made.append(cases.gate((2, 8, 3, 3), dtype, 3, classes=2, skip=True, offsets={name: 1}, threads=threads))
-    for name in ("z", "d", "residual", "bias", "d_bias", "v", "first", "second"):
+    for name in ("z", "d", "residual", "bias", "d_bias", "v", "first", "second", "first_bytes", "second_bytes"):
         made.append(
             cases.soft_gate_pack(
                 (2, 8, 3, 3),
@@ -58,12 +58,14 @@ def _calls(threads: bool, dtypes: tuple[str, ...]) -> list[calls.Call]:
                 residual=True,
                 factors=(0.0, 1.0, 1.0, -1.0),
                 branches=(0, 0),
+                quantise=name.endswith("bytes"),
                 offsets={name: 1},
                 threads=threads,
             )
         )
-    for name in ("g", "out", "skip", "q"):
-        made.append(cases.soft_gate((2, 8, 3, 3), dtype, classes=2, skip=True, offsets={name: 1}, threads=threads))
+    for name in ("g", "out", "skip", "q", "bytes"):
+        kind = {"quantised": name == "bytes", "offsets": {name: 1}, "threads": threads}
+        made.append(cases.soft_gate((2, 8, 3, 3), dtype, classes=2, skip=True, **kind))
     for pool in ("2x2/2 chunks", "5x4 chunks"):
         for name in ("x", "y"):
             made.append(cases.max_pool_pack(*SHAPES_AND_POOLS[pool], dtype, nhwc, relu=True, offsets={name: 1}))

@@ -58,7 +58,7 @@ RULES = {
     "gamma": Rule((1.0, 0.25), (1,), 0.25, 0.0, 1.5, 0, True, True, False),
     "open where not zero": Rule((0.5, -2.0), (0,), 0.0, -1.0, 2.0, 2, True, True, True, True),
     "alpha, beta": Rule((0.0, 1.0, 1.0, -1.0), (0, 0), 0.0, 0.0, INF, 0, True, False, False),
-    "alpha, beta, everything": Rule((0.0, 1.0, 1.0, -1.0), (2, 1), 0.5, -2.0, 2.0, 1, True, True, True, True),
+    "alpha, beta, everything": Rule((0.0, 1.0, 1.0, -1.0), (0, 1), 0.5, -2.0, 2.0, 1, True, True, True, True),
     "branches of gamma": Rule((1.0, 0.5, 1.0, -0.5), (1, 2), 0.5, -INF, 0.0, 1, True, False, False, True),
 }
 
