@@ -103,9 +103,8 @@ def _by_relu_rule(run: Run, composite: str, others: dict[str, Any]) -> Outcome:
     for name, value in others.items():
         if value:
             raise InvalidInput(name, f"has no meaning under {composite}", repr(value))
-    walked = run.walk(composite, progress="lrp")
-    values = [_times_logit(run, walked.output, g) for g in run.input_signals(walked)]
-    return Outcome(values, walked.output)
+    walked = run.walk(composite, progress="lrp", logit=True)
+    return Outcome(run.input_signals(walked), walked.output)
 
 
 def _walked(run: Run, rules: Assignment, layers: Any, balance: bool) -> Outcome:
@@ -210,8 +209,3 @@ def _balance(
     logit = run.selected(output).double()
     at_input = sum(v.double().flatten(logit.dim()).sum(-1) for v in values)
     return Balance(rows, logit, at_input)
-
-
-def _times_logit(run: Run, output: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    logit = run.selected(output)
-    return logit.view(*logit.shape, *[1] * (g.dim() - logit.dim())) * g

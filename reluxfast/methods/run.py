@@ -103,8 +103,12 @@ class Run:
         progress: str | None = None,
         rules: Assignment | None = None,
         account: bool = False,
+        logit: bool = False,
     ) -> Walked:
-        """Forward and reverse; `inputs` may hold the rows several times (sample-major), targets repeat with them."""
+        """Forward and reverse; `inputs` may hold the rows several times (sample-major), targets repeat with them.
+
+        Seeds are 1 at the explained outputs, or with `logit` those outputs themselves.
+        """
         given = list(inputs) if inputs is not None else self.inputs
         total = given[0].shape[0]
         flat = None if self.flat is None else self.flat.repeat(total // max(self.rows, 1), 1)
@@ -116,7 +120,7 @@ class Run:
                 seed = torch.zeros_like(output, memory_format=torch.contiguous_format)
                 mine = flat[start : start + rows].to(output.device)
                 seed.view(rows, -1)[: len(mine)].scatter_(1, mine, 1.0)
-                yield seed, 1
+                yield seed * output if logit else seed, 1
                 return
             count = output.shape[1]
             step = self.engine.classes_per_walk(plan, rows, count)
@@ -125,6 +129,7 @@ class Run:
                 seed = output.new_zeros(times, rows, count)
                 index = torch.arange(times, device=output.device)
                 seed[index, :, first + index] = 1.0
+                seed = seed * output if logit else seed
                 yield seed.view(times * rows, count), times
 
         return self.engine.walk(given, seeds, rule, self.native, stops, self.classes, progress, rules, account)

@@ -19,7 +19,8 @@ from reluxfast.relevance.maps import channels_last
 from reluxfast.relevance.plan import Plan, make_plan
 from reluxfast.relevance.rows import check_rows
 from reluxfast.relevance.schedule import CPU_CHUNK_BYTES, merged, outer_rows, parts, peak_row_bytes
-from reluxfast.relevance.walk import Tape, forward, reverse
+from reluxfast.relevance.spare import Spare
+from reluxfast.relevance.walk import Tape, forward, release, reverse
 
 _RELEVANCE_PLANS = 4
 # (output rows, index of the first of them) -> seeds (times * rows, ...) and times, one pair per reverse walk
@@ -91,6 +92,10 @@ class Engine:
                 size_of = self.chunk_dtype or self.dtype
                 self._plans[key] = (plan, parts(plan, size_of), peak_row_bytes(plan, size_of))
             return self._plans[key][0]
+
+    def _spare(self, plan: Plan) -> Spare | None:
+        """Memory for the tapes of a plan; on other devices, and under a budget, the allocator's own."""
+        return plan.spare if self.device.type == "cpu" and self.memory_budget is None else None
 
     def ending_at(self, value: str) -> Engine:
         """This engine for the part of the network that makes `value`, which becomes its output."""
@@ -172,7 +177,7 @@ class Engine:
             for start in range(0, max(rows, 1), outer):
                 count = min(outer, rows - start)
                 chunk = self._rows(inputs, start, count, outer)
-                output, seen, tape = forward(plan, sizes, chunk, rule if seeds else None, account)
+                output, seen, tape = forward(plan, sizes, chunk, rule if seeds else None, account, self._spare(plan))
                 outputs.append(output[:count])
                 for name, value in seen.items():
                     layers.setdefault(name, []).append(value[:count])
@@ -180,6 +185,8 @@ class Engine:
                     if self.on_tape is not None:
                         self.on_tape(tape)
                     self._collect(tape, seeds, output, start, count, per_row, inputs, seen, signals, accounts)
+                    if self.on_tape is None and not self.differentiable:
+                        release(tape)
                 bar.update(count)
         return Walked(
             torch.cat(outputs) if len(outputs) > 1 else outputs[0],

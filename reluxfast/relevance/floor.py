@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from reluxfast.relevance.engine import Engine, numerics
-from reluxfast.relevance.lrp.map_step import MapStep
+from reluxfast.relevance.lrp.map_step import Bound, MapStep
 from reluxfast.relevance.lrp.plan import Assignment
 from reluxfast.relevance.maps import ConvMap, LinearMap, channels_last
 from reluxfast.relevance.steps import ConvStep, LinearStep, Step
@@ -50,8 +50,10 @@ def _maps(step: Step) -> tuple[list[tuple[Map, int]], list[Map]]:
         return [(step.map, 1)], [step.map]
     if not isinstance(step, MapStep):
         return [], []
-    denominators = [(b.map, 2 if b.operand == "x+-" else 1) for one in step.passes for b in one.d]
-    return [(step.map, 1), *denominators], [term.map for part in step.parts for term in part.terms]
+    first = step.summand or [Bound("x", step.map)]
+    sums = [b for one in step.passes if not one.constant for b in one.d]
+    ahead = [(b.map, 2 if b.operand == "x+-" else 1) for b in (*first, *sums)]
+    return ahead, [term.map for part in step.parts for term in part.terms]
 
 
 def _operand(engine: Engine, name: str, rows: int) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 
 from reluxfast.graph import BATCH, Ref
 from reluxfast.graph.node import substitute
+from reluxfast.relevance.spare import Spare
 
 
 def may_write() -> bool:
@@ -30,6 +31,7 @@ class Frame:
         saved: what each step keeps for the reverse walk, by name of its value.
         account: where a walk of relevance writes down what became of it, step by step; None: nowhere. With an account
             all values stay.
+        spare: where steps take the memory of what they keep.
     """
 
     rows: int
@@ -39,6 +41,7 @@ class Frame:
     values: dict[str, Any] = field(default_factory=dict)
     saved: dict[str, Any] = field(default_factory=dict)
     account: dict[str, Any] | None = None
+    spare: Spare = field(default_factory=lambda: Spare(0))
 
     @property
     def batch(self) -> int:

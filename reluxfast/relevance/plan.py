@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -12,8 +12,11 @@ from reluxfast.graph.node import in_dtype, references
 from reluxfast.graph.weights import Weights
 from reluxfast.relevance.calls import AuxStep, CallStep, ItemStep, is_item
 from reluxfast.relevance.maps import ConvMap, LinearMap
+from reluxfast.relevance.spare import Spare
 from reluxfast.relevance.steps import AddStep, AffineStep, ConvStep, GateStep, LinearStep, PoolStep, Step, is_relu
 
+# What one plan may hold between two calls.
+SPARE_BYTES = 256 << 20
 _STATIC = ("param", "constant", "static_call")
 
 
@@ -28,6 +31,7 @@ class Plan:
         live: values on a way from a stop to the output: their steps take part in the reverse walk.
         class_major: whether several signals per row may share one walk (every batch is dimension 0).
         relevance: stops at which a signal is relevance; at the others it is a derivative or a multiplier of the value.
+        spare: memory that its tapes hand on to each other.
     """
 
     graph: Graph
@@ -36,6 +40,7 @@ class Plan:
     live: frozenset[str]
     class_major: bool
     relevance: frozenset[str] = frozenset()
+    spare: Spare = field(default_factory=lambda: Spare(SPARE_BYTES))
 
     @property
     def output(self) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,6 +47,10 @@ class Step:
     def reads(self) -> set[str]:
         """Values that `forward` reads."""
         return set(self.inputs)
+
+    def reusable(self, frame: Frame) -> Iterable[torch.Tensor]:
+        """What this step kept in memory taken from `frame.spare`."""
+        return ()
 
     def forward(self, frame: Frame) -> torch.Tensor:
         raise NotImplementedError

@@ -12,6 +12,7 @@ from reluxfast.relevance.calls import AuxStep
 from reluxfast.relevance.frame import Frame, may_write
 from reluxfast.relevance.plan import Plan
 from reluxfast.relevance.schedule import Part
+from reluxfast.relevance.spare import Spare
 from reluxfast.relevance.steps import Step
 
 
@@ -49,6 +50,7 @@ def forward(
     inputs: Sequence[torch.Tensor],
     rule: str | None,
     account: bool = False,
+    spare: Spare | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], Tape]:
     """Runs the network on some rows.
 
@@ -58,6 +60,7 @@ def forward(
         inputs: one tensor (N, ...) per input of the graph.
         rule: rule of the reverse walk to keep for; None keeps nothing.
         account: whether the reverse walk is to write down what becomes of relevance.
+        spare: memory for what is kept; see `release`.
 
     Returns:
         The output (N, ...), the values at the plan's stops (those that are no inputs), and the tape.
@@ -75,6 +78,7 @@ def forward(
             values = {n: v if whole else v[start : start + size] for n, v in carried.items()}
             frame = Frame(min(size, rows - start), rule or "gradient", keeps, values=values)
             frame.account = {} if account else None
+            frame.spare = spare or frame.spare
             for step in part.steps:
                 frame.values[step.name] = step.forward(frame)
                 if step.name in wanted:
@@ -90,6 +94,16 @@ def forward(
         carried = {part.output: results[0] if len(results) == 1 else torch.cat(results)}
     layers = {n: v[0] if len(v) == 1 else torch.cat(v) for n, v in seen.items()}
     return carried[plan.output], layers, tape
+
+
+def release(tape: Tape) -> None:
+    """Hands the memory of a walk that has ended on to the next; the tape can be walked no more."""
+    for part, frames in tape.parts:
+        for frame in frames:
+            for step in part.steps:
+                for tensor in step.reusable(frame):
+                    frame.spare.give(tensor)
+            frame.saved.clear()
 
 
 def reverse(tape: Tape, seeds: torch.Tensor, times: int = 1) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ import torch
 
 from reluxfast import ops
 from reluxfast.ops.layout import is_channels_last
-from reluxfast.relevance.frame import may_write
+from reluxfast.relevance.frame import Frame, may_write
 from reluxfast.relevance.lrp.signals import MULTIPLIER, RelevanceStep
 from reluxfast.relevance.steps import in_order
 
@@ -62,19 +62,24 @@ def applied(gate: Gate, g: torch.Tensor, skip: torch.Tensor | None, owned: bool)
 
 @dataclass(frozen=True)
 class Denominator:
-    """D of one gate or two: f y + f' d for the sum y that the gates stand behind.
+    """D of one gate or two: f z + f' d.
 
     Attributes:
-        d: like y; None: D is f y.
+        d: like z; None: D is f z.
         factors: f, f' of each gate.
         branches: of each gate: 0 all, 1 where y > 0, 2 where y < 0.
-        epsilon: of the stabiliser; None: of LRP-0, whose gate is v / y.
+        epsilon: of the stabiliser; None: of LRP-0, whose gate is v / z.
     """
 
     d: torch.Tensor | None = None
     factors: Sequence[float] = (1.0, 0.0)
     branches: Sequence[int] = (0,)
     epsilon: float | None = 1e-6
+
+    def is_sum(self, residual: torch.Tensor | None) -> bool:
+        """Whether D is z, plus the residual if there is one, for one gate alone."""
+        wanted = (1.0, 0.0 if residual is None else 1.0)
+        return self.d is residual and tuple(self.factors) == wanted and tuple(self.branches) == (0,)
 
 
 @dataclass
@@ -100,6 +105,10 @@ class GatedStep(RelevanceStep):
         """Where a frame keeps this step's gates."""
         return self._key("gates")
 
+    def reusable(self, frame):
+        gates = frame.saved.get(self.gates_key, ((),))[0]
+        return [gate for gate in gates if isinstance(gate, torch.Tensor)]
+
     def _value(
         self, y: torch.Tensor, residual: torch.Tensor | None, fresh: bool, pack: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -112,12 +121,17 @@ class GatedStep(RelevanceStep):
         return ops.relu_pack(y, residual=residual, lo=lo, hi=hi, pack=pack)
 
     def _made(
-        self, y: torch.Tensor, denominators: Sequence[Denominator], residual: torch.Tensor | None, fresh: bool
+        self,
+        frame: Frame,
+        y: torch.Tensor,
+        denominators: Sequence[Denominator],
+        residual: torch.Tensor | None,
+        fresh: bool,
     ) -> tuple[torch.Tensor, list[Gate]]:
-        """The clamped sum of y and the residual, and the gates for it in order."""
+        """The clamped sum of y and the residual, and the gates for it in order; `fresh`: y may be written into."""
         if len(denominators) == 1 and self.form == MULTIPLIER:
             zero = denominators[0].epsilon is None
-            of_itself = denominators[0].d is None and tuple(denominators[0].factors) == (1.0, 0.0)
+            of_itself = denominators[0].is_sum(residual)
             if zero and self.bounds is None:
                 return self._value(y, residual, fresh)[0], [None]
             if self.bounds == _RELU and of_itself and (zero or self.storage == "mask"):
@@ -127,11 +141,13 @@ class GatedStep(RelevanceStep):
         v = y
         for i, found in enumerate(denominators):
             last = i + 1 == len(denominators)
-            v, *made = self._packed(y, found, residual, fresh and last)
+            v, *made = self._packed(frame, y, found, residual, fresh and last)
             gates += made[: len(found.branches)]
         return v, gates
 
-    def _packed(self, y: torch.Tensor, found: Denominator, residual: torch.Tensor | None, fresh: bool) -> tuple:
+    def _packed(
+        self, frame: Frame, y: torch.Tensor, found: Denominator, residual: torch.Tensor | None, fresh: bool
+    ) -> tuple:
         lo, hi = self.bounds or _EVERYWHERE
         quantise = self.storage != "full" and self.unit and self.bounds is not None and self.form == MULTIPLIER
         options = {
@@ -143,8 +159,8 @@ class GatedStep(RelevanceStep):
             "lo": lo,
             "hi": hi,
             "numerator": 0 if self.form == MULTIPLIER else 2 if self.gated else 1,
-            "quantise": quantise,
         }
         if fresh:
-            return y, *ops.soft_gate_pack_(y, **options)
-        return ops.soft_gate_pack(y, **options)
+            out = [frame.spare.take(y, torch.uint8 if quantise else y.dtype) for _ in found.branches]
+            return y, *ops.soft_gate_pack_(y, **options, out=out)
+        return ops.soft_gate_pack(y, **options, quantise=quantise)

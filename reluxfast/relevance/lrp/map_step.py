@@ -52,10 +52,12 @@ class Pass:
     Attributes:
         d: maps whose sum is d; none: d is not needed.
         parts: one or two.
+        constant: whether d depends on no input, so that it is made once.
     """
 
     d: list[Bound]
     parts: list[BoundPart]
+    constant: bool = False
 
 
 @dataclass
@@ -64,14 +66,17 @@ class MapStep(GatedStep):
 
     Attributes:
         map: W and b.
+        summand: maps whose sum is z of the first pass, where y is z + d; none: z is y, made by `map`.
         passes: of the rule's parts.
         low, high: bounds of a box, where a part names them; shaped to broadcast against the input.
     """
 
     map: ConvMap | LinearMap | None = None
+    summand: list[Bound] = field(default_factory=list)
     passes: list[Pass] = field(default_factory=list)
     low: torch.Tensor | None = None
     high: torch.Tensor | None = None
+    _constants: dict[tuple, torch.Tensor] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[BoundPart]:
@@ -90,11 +95,10 @@ class MapStep(GatedStep):
 
     def forward(self, frame):
         x = frame.values[self.inputs[0]]
-        z = self.map.forward(x)
-        fresh = may_write()
         if self.name not in frame.keeps:
-            return self._value(z, None, fresh)[0]
-        v, gates = self._made(z, self._denominators(x), None, fresh)
+            return self._value(self.map.forward(x), None, may_write())[0]
+        z, denominators = self._denominators(x)
+        v, gates = self._made(frame, z, denominators, denominators[0].d if self.summand else None, may_write())
         frame.saved[self.gates_key] = (gates, tuple(x.shape[2:]))
         if self.operands & {"x+", "x-", "x+-"}:
             frame.saved[self._key("sign")] = x > 0
@@ -103,13 +107,22 @@ class MapStep(GatedStep):
         self._keep_operands(frame, self.native)
         return v
 
-    def _denominators(self, x: torch.Tensor) -> list[Denominator]:
+    def _denominators(self, x: torch.Tensor) -> tuple[torch.Tensor, list[Denominator]]:
+        """z, and what is divided by, pass by pass."""
+        z = self._sum(self.summand, x) if self.summand else self.map.forward(x)
         found = []
         for one in self.passes:
             factors = [f for part in one.parts for f in part.factors]
             branches = [_BRANCHES[part.part.where] for part in one.parts]
-            found.append(Denominator(self._sum(one.d, x), factors, branches, one.parts[0].part.epsilon))
-        return found
+            d = self._constant(one, x) if one.constant else self._sum(one.d, x)
+            found.append(Denominator(d, factors, branches, one.parts[0].part.epsilon))
+        return z, found
+
+    def _constant(self, one: Pass, x: torch.Tensor) -> torch.Tensor:
+        key = (tuple(x.shape[1:]), x.device)
+        if key not in self._constants:
+            self._constants[key] = self._sum(one.d, x[:1])
+        return self._constants[key].expand(x.shape[0], *self._constants[key].shape[1:])
 
     def _sum(self, maps: list[Bound], x: torch.Tensor) -> torch.Tensor | None:
         d = None
@@ -149,23 +162,31 @@ class MapStep(GatedStep):
         return [self._hand(frame, name, self._combined(frame, sums), self.native, True)]
 
     def _taken(self, frame, g, incoming, outgoing):
-        x = frame.values[self.inputs[0]]
-        z = self.map.forward(x)
+        x, relevance = frame.values[self.inputs[0]], self._relevance(frame, self.name, g, self.form)
         bias, absorbed = torch.zeros_like(incoming), torch.zeros_like(incoming)
+        if self.gated:
+            shut = per_signal(frame.values[self.name], g) == 0
+            bias, relevance = bias + row_sums(relevance * shut), relevance.masked_fill(shut, 0)
         gates = iter(frame.saved[self.gates_key][0])
-        for one in self.passes:
-            d = self._sum(one.d, x)
+        z, denominators = self._denominators(x)
+        y = z + denominators[0].d if self.summand else z
+        covered = torch.zeros_like(y, dtype=torch.bool)
+        for one, found in zip(self.passes, denominators, strict=True):
             for part in one.parts:
-                u = applied(next(gates), g, None, False)[0] * part.part.scale
+                u = applied(next(gates), g, None, False)[0]
                 if part.bias is not None:
                     shape = (-1, *[1] * (u.dim() - 2)) if isinstance(self.map, ConvMap) else (-1,)
-                    bias += row_sums(u * part.bias.view(shape))
-                if part.part.epsilon is not None:
-                    of_z, of_d = part.factors
-                    whole = of_z * z if d is None else of_z * z + of_d * d
-                    signed = torch.where(whole >= 0, part.part.epsilon, -part.part.epsilon).to(z.dtype)
-                    absorbed += row_sums(u * per_signal(signed, u))
-        return bias, absorbed
+                    bias += part.part.scale * row_sums(u * part.bias.view(shape))
+                epsilon = part.part.epsilon or 0.0
+                whole = part.factors[0] * z if found.d is None else part.factors[0] * z + part.factors[1] * found.d
+                signed = torch.where(whole >= 0, epsilon, -epsilon).to(z.dtype)
+                here = {"all": torch.ones_like(covered), "z > 0": y > 0, "z < 0": y < 0}[part.part.where]
+                covered |= here
+                # Nothing is handed on where the denominator is empty.
+                empty = here & (whole + signed == 0)
+                lost = u * per_signal(signed, u) + relevance * per_signal(empty, u)
+                absorbed += part.part.scale * row_sums(lost)
+        return bias, absorbed + row_sums(relevance * per_signal(~covered, g))
 
     def _combined(self, frame, sums: dict[str, torch.Tensor]) -> torch.Tensor:
         if set(sums) == {"x"}:

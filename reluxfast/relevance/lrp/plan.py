@@ -153,7 +153,7 @@ class _RelevancePlanner(Planner):
             return DerivativeStep(value, inner.inputs, inner=inner, exact=node.kind == "clamp" or kind in _EXACT)
         if isinstance(rule, rules.Zero):
             return SumStep(value, inner.inputs, bounds=bounds, storage=self.storage, inner=inner, epsilon=None)
-        if isinstance(rule, rules.Norm | rules.Epsilon) and kind in ("sum", "shift", "batch_norm"):
+        if isinstance(rule, rules.Norm | rules.Epsilon) and kind in ("sum", "shift", "batch_norm", "max_pool"):
             step = SumStep(value, inner.inputs, bounds=bounds, storage=self.storage, inner=inner, unit=True)
             step.epsilon = rule.epsilon
             return step
@@ -180,13 +180,13 @@ class _RelevancePlanner(Planner):
     def _map_step(self, node: Node, value: Node, rule: Rule, bounds: tuple[float, float] | None) -> MapStep:
         source = self.graph.nodes[self.fold_of[node.name]] if node.name in self.fold_of else node
         weight, bias = folded(source, None if source is node else node, self.weights)
-        maps = RuleMaps(weight, bias, source, partial(self._map_of, source), self.weights.dtype != torch.float64)
+        maps = RuleMaps(weight, bias, source, partial(self._map_of, source))
         positive = source.inputs[0] in self.positive
         if bounds is not None and positive and isinstance(rule, rules.Gamma):
             # Behind a ReLU no relevance comes back where z <= 0, unless it is carried as such.
             self.one_branch.add(value.name)
         step = MapStep(value, source.inputs, map=maps.plain, bounds=bounds, storage=self.storage)
-        step.passes = maps.passes(parts_of(rule, positive))
+        step.summand, step.passes = maps.passes(parts_of(rule, positive))
         step.unit = _in_unit_interval(rule, positive)
         if isinstance(rule, rules.ZBox):
             step.low, step.high = (self._box(v, source) for v in (rule.low, rule.high))

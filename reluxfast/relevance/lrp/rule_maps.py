@@ -12,7 +12,9 @@ from reluxfast.relevance.lrp.parts import PLAIN, Part, Term, Weight
 from reluxfast.relevance.maps import ConvMap, LinearMap
 
 Map = ConvMap | LinearMap
-_SIGNED = ("x+", "x-")
+_SIGNED, _BOX = ("x+", "x-"), ("low", "high")
+# Factors of z and d where the denominators of two parts are these themselves.
+_APART = ((1.0, 0.0), (0.0, 1.0))
 
 
 class RuleMaps:
@@ -22,8 +24,6 @@ class RuleMaps:
         weight, bias: of the node, a batch norm folded in.
         source: the node.
         make: (weight, bias) -> map.
-        differences: whether a denominator may be the difference of two sums; it loses digits, which only float32 does
-            not miss, where passes count.
     """
 
     def __init__(
@@ -32,9 +32,8 @@ class RuleMaps:
         bias: torch.Tensor | None,
         source: Node,
         make: Callable[[torch.Tensor, torch.Tensor | None], Map],
-        differences: bool,
     ):
-        self.weight, self.bias, self.make, self.differences = weight, bias, make, differences
+        self.weight, self.bias, self.make = weight, bias, make
         plain = source.kind == "linear" or (source.attrs["groups"] == 1 and not source.attrs["transposed"])
         self._joins = 1 if plain else None  # the weight's dimension of inputs, where x⁺ and x⁻ may be one input
         self._made: dict[tuple, Map] = {}
@@ -44,34 +43,41 @@ class RuleMaps:
         """W and b."""
         return self._built((PLAIN,), PLAIN)
 
-    def passes(self, parts: tuple[Part, ...]) -> list[Pass]:
-        """What to run for a rule's parts: two of them in one pass where the second's D follows from the first's."""
-        found: list[Pass] = []
-        for part in parts:
-            terms = self._bound(part.terms, None, part.scale)
-            bias = None if self.bias is None or part.bias is None else part.bias.of(self.bias)
-            if self._of_z(part):
-                found.append(Pass([], [BoundPart(part, terms, (1.0, 0.0), bias)]))
-                continue
-            total = self._total(parts[0], part) if len(found) == 1 and found[0].d else None
-            if total is not None:
-                found[0].parts.append(BoundPart(part, terms, (total, -1.0), bias))
-            else:
-                d = self._bound(part.denominator, part.bias)
-                found.append(Pass(d, [BoundPart(part, terms, (0.0, 1.0), bias)]))
-        return found
+    def passes(self, parts: tuple[Part, ...]) -> tuple[list[Bound], list[Pass]]:
+        """What to run for a rule's parts: the summand of z where y = z + d (see `MapStep`), and the passes."""
+        total = self._total(*parts) if len(parts) == 2 else None
+        if total == 1:
+            # z as the sum of its two parts is as exact as by itself; a part as z less the other would not be.
+            first, second = (self._part(part, factors) for part, factors in zip(parts, _APART, strict=True))
+            d = self._bound(parts[1].denominator, parts[1].bias)
+            return self._bound(parts[0].denominator, parts[0].bias), [Pass(d, [first, second])]
+        if total is not None:
+            # The two have the sign of their branch of z, so that the difference cancels nothing.
+            d = self._bound(parts[0].denominator, parts[0].bias)
+            return [], [Pass(d, [self._part(parts[0], (0.0, 1.0)), self._part(parts[1], (total, -1.0))])]
+        return [], [self._alone(part) for part in parts]
+
+    def _alone(self, part: Part) -> Pass:
+        if self._of_z(part):
+            return Pass([], [self._part(part, (1.0, 0.0))])
+        first, *others = part.denominator
+        if first == Term("x", PLAIN) and others and all(t.operand in _BOX for t in others):
+            return Pass(self._bound(tuple(others), -1.0 * PLAIN), [self._part(part, (1.0, 1.0))], constant=True)
+        return Pass(self._bound(part.denominator, part.bias), [self._part(part, (0.0, 1.0))])
+
+    def _part(self, part: Part, factors: tuple[float, float]) -> BoundPart:
+        bias = None if self.bias is None or part.bias is None else part.bias.of(self.bias)
+        return BoundPart(part, self._bound(part.terms, None, part.scale), factors, bias)
 
     def _of_z(self, part: Part) -> bool:
         """Whether D is z = Wx + b itself."""
         return part.denominator == (Term("x", PLAIN),) and (self.bias is None or part.bias == PLAIN)
 
     def _total(self, first: Part, second: Part) -> float | None:
-        """f with D' = f z - D, if there is one."""
-        if not self.differences or len(first.denominator) != len(second.denominator):
+        """f with D + D' = f z, if there is one."""
+        if [t.operand for t in first.denominator] != [t.operand for t in second.denominator]:
             return None
         sums = {a.weight + b.weight for a, b in zip(first.denominator, second.denominator, strict=True)}
-        if [t.operand for t in first.denominator] != [t.operand for t in second.denominator] or len(sums) != 1:
-            return None
         if self.bias is not None:
             if first.bias is None or second.bias is None:
                 return None

@@ -42,7 +42,8 @@ class SumStep(GatedStep):
         if self.name not in frame.keeps:
             return self._value(y, residual, fresh)[0]
         self._keep_operands(frame, MULTIPLIER)
-        v, gates = self._made(y, [Denominator(epsilon=self.epsilon)], residual, fresh)
+        denominator = Denominator(residual, (1.0, 0.0 if residual is None else 1.0), epsilon=self.epsilon)
+        v, gates = self._made(frame, y, [denominator], residual, fresh)
         frame.saved[self.gates_key] = (gates,)
         return v
 
@@ -72,5 +73,9 @@ class SumStep(GatedStep):
         inner = Frame(frame.rows, frame.rule, values=frame.values)
         y = self.inner.forward(inner)
         signed = torch.where(y >= 0, self.epsilon, -self.epsilon).to(y.dtype)
-        absorbed = row_sums(u * per_signal(signed, u))
-        return row_sums(u * per_signal(y, u)) - outgoing, absorbed
+        relevance, lost = self._relevance(frame, self.name, g, self.form), torch.zeros_like(incoming)
+        if self.gated:
+            shut = per_signal(frame.values[self.name], g) == 0
+            lost, relevance = row_sums(relevance * shut), relevance.masked_fill(shut, 0)
+        absorbed = row_sums(u * per_signal(signed, u) + relevance * per_signal(y + signed == 0, u))
+        return row_sums(u * per_signal(y, u)) - outgoing + lost, absorbed
