@@ -72,7 +72,8 @@ def works(shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.de
         z, d = values(), values()
         factors, branches = ((0.0, 1.0, 1.0, -1.0), (0, 0)) if two else ((0.0, 1.0), (0,))
         lo = 0.0 if bound else -math.inf
-        return lambda: ops.soft_gate_pack_(z, d, factors=factors, branches=branches, lo=lo, quantise=quantise)
+        out = [torch.empty_like(z, dtype=torch.uint8 if quantise else dtype) for _ in branches]
+        return lambda: ops.soft_gate_pack_(z, d, factors=factors, branches=branches, lo=lo, out=out)
 
     def soft_gate(skip: bool, quantised: bool) -> Callable[[], Any]:
         g, q, other = values(), values(), values() if skip else None

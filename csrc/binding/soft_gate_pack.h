@@ -15,7 +15,14 @@ struct SoftGateOperands {
   std::vector<int64_t> branches;
   double epsilon, lo, hi;
   int64_t numerator;
-  bool quantise;
+
+  int gates() const { return static_cast<int>(branches.size()); }
+};
+
+// Of z's dtype or bytes, both alike; the second for two branches only.
+struct Gates {
+  Tensor first;
+  std::optional<Tensor> second;
 };
 
 inline void check_soft_gate_pack(const Tensor& z, const SoftGateOperands& o) {
@@ -35,17 +42,34 @@ inline void check_soft_gate_pack(const Tensor& z, const SoftGateOperands& o) {
                   "numerator must be 0 (v), 1 (one) or 2 (one where v is not 0), got ", o.numerator);
 }
 
-// The gates, the second empty where one was asked for. z and v are dense in the same order; v may be z.
+inline void check_gate_tensor(const char* name, const Tensor& gate, const Tensor& z, ScalarType type) {
+  STD_TORCH_CHECK(gate.scalar_type() == type && gate.device() == z.device(), name, " must be ",
+                  torch::headeronly::toString(type), " on ", text(z.device()), " as z and q are, got ",
+                  torch::headeronly::toString(gate.scalar_type()), " on ", text(gate.device()));
+  const bool channels_last = is_channels_last(gate);
+  STD_TORCH_CHECK(
+      sizes_of(gate) == sizes_of(z) && (channels_last || gate.is_contiguous()) && channels_last == is_channels_last(z),
+      name, " must have z's shape and dense order, ", text(sizes_of(z)), " with strides ", text(strides_of(z)),
+      ", got ", text(sizes_of(gate)), " with strides ", text(strides_of(gate)));
+}
+
+inline void check_gates(const Gates& gates, const Tensor& z, const SoftGateOperands& o) {
+  STD_TORCH_CHECK(gates.second.has_value() == (o.gates() == 2),
+                  "second must be given for two branches and only then, got ", o.gates(), " branch(es)");
+  const ScalarType type = gates.first.scalar_type();
+  STD_TORCH_CHECK(type == z.scalar_type() || type == ScalarType::Byte, "q must have z's dtype, ",
+                  torch::headeronly::toString(z.scalar_type()), ", or be uint8, got ",
+                  torch::headeronly::toString(type));
+  check_gate_tensor("q", gates.first, z, type);
+  if (gates.second) check_gate_tensor("second", *gates.second, z, type);
+}
+
+// z, v and the gates are dense in the same order; v may be z.
 template <class Kernels>
-std::tuple<Tensor, Tensor> run_soft_gate_pack(const Tensor& z, const Tensor& v, bool channels_last,
-                                              const SoftGateOperands& o) {
+void run_soft_gate_pack(const Tensor& z, const Tensor& v, const Gates& gates, bool channels_last,
+                        const SoftGateOperands& o) {
   const int64_t numel = z.numel();
-  const int gates = static_cast<int>(o.branches.size());
-  const ScalarType type = o.quantise ? ScalarType::Byte : z.scalar_type();
-  const Tensor first = empty_in_order(z, sizes_of(z), channels_last, type);
-  const Tensor second =
-      gates == 2 ? empty_in_order(z, sizes_of(z), channels_last, type) : torch::stable::new_empty(z, {0}, type);
-  if (numel == 0) return {first, second};
+  if (numel == 0) return;
   std::optional<Tensor> d, residual, bias, d_bias;
   if (o.d) d = in_order(*o.d, channels_last);
   if (o.residual) residual = in_order(*o.residual, channels_last);
@@ -69,14 +93,14 @@ std::tuple<Tensor, Tensor> run_soft_gate_pack(const Tensor& z, const Tensor& v, 
     a.lo = static_cast<A>(o.lo);
     a.hi = static_cast<A>(o.hi);
     a.epsilon = static_cast<A>(o.epsilon);
-    a.gates = gates;
+    a.gates = o.gates();
     a.numerator = static_cast<int>(o.numerator);
-    for (int k = 0; k < gates; ++k) {
-      void* gate = (k == 0 ? first : second).mutable_data_ptr();
-      if (o.quantise) {
-        a.bytes[k] = static_cast<uint8_t*>(gate);
+    for (int k = 0; k < a.gates; ++k) {
+      const Tensor& gate = k == 0 ? gates.first : *gates.second;
+      if (gate.scalar_type() == ScalarType::Byte) {
+        a.bytes[k] = static_cast<uint8_t*>(gate.mutable_data_ptr());
       } else {
-        a.q[k] = static_cast<Storage*>(gate);
+        a.q[k] = static_cast<Storage*>(gate.mutable_data_ptr());
       }
       a.f[k] = static_cast<A>(o.factors[2 * k]);
       a.f_d[k] = static_cast<A>(o.factors[2 * k + 1]);
@@ -87,7 +111,6 @@ std::tuple<Tensor, Tensor> run_soft_gate_pack(const Tensor& z, const Tensor& v, 
     if (a.v == a.z && !bias && !residual && a.lo == -kInfinity<A> && a.hi == kInfinity<A>) a.v = nullptr;
     Kernels::run(a, z);
   });
-  return {first, second};
 }
 
 template <class Kernels>
@@ -96,23 +119,29 @@ std::tuple<Tensor, Tensor, Tensor> soft_gate_pack(const Tensor& z, std::optional
                                                   std::vector<double> factors, std::vector<int64_t> branches,
                                                   double epsilon, double lo, double hi, int64_t numerator,
                                                   bool quantise) {
-  const SoftGateOperands o{d, bias, d_bias, residual, factors, branches, epsilon, lo, hi, numerator, quantise};
+  const SoftGateOperands o{d, bias, d_bias, residual, factors, branches, epsilon, lo, hi, numerator};
   check_soft_gate_pack(z, o);
   const Dense in = dense(z);
   const Tensor v = empty_in_order(z, sizes_of(z), in.channels_last);
-  const auto [first, second] = run_soft_gate_pack<Kernels>(in.tensor, v, in.channels_last, o);
-  return {v, first, second};
+  const ScalarType type = quantise ? ScalarType::Byte : z.scalar_type();
+  const auto made = [&] { return empty_in_order(z, sizes_of(z), in.channels_last, type); };
+  Gates gates{made(), std::nullopt};
+  if (o.gates() == 2) gates.second = made();
+  run_soft_gate_pack<Kernels>(in.tensor, v, gates, in.channels_last, o);
+  return {v, gates.first, gates.second ? *gates.second : torch::stable::new_empty(z, {0}, type)};
 }
 
 template <class Kernels>
-std::tuple<Tensor, Tensor> soft_gate_pack_(const Tensor& z, std::optional<Tensor> d, std::optional<Tensor> bias,
-                                           std::optional<Tensor> d_bias, std::optional<Tensor> residual,
-                                           std::vector<double> factors, std::vector<int64_t> branches, double epsilon,
-                                           double lo, double hi, int64_t numerator, bool quantise) {
-  const SoftGateOperands o{d, bias, d_bias, residual, factors, branches, epsilon, lo, hi, numerator, quantise};
+void soft_gate_pack_(const Tensor& z, const Tensor& q, std::optional<Tensor> second, std::optional<Tensor> d,
+                     std::optional<Tensor> bias, std::optional<Tensor> d_bias, std::optional<Tensor> residual,
+                     std::vector<double> factors, std::vector<int64_t> branches, double epsilon, double lo, double hi,
+                     int64_t numerator) {
+  const SoftGateOperands o{d, bias, d_bias, residual, factors, branches, epsilon, lo, hi, numerator};
   check_soft_gate_pack(z, o);
   check_dense("z", z);
-  return run_soft_gate_pack<Kernels>(z, z, is_channels_last(z), o);
+  const Gates gates{q, second};
+  check_gates(gates, z, o);
+  run_soft_gate_pack<Kernels>(z, z, gates, is_channels_last(z), o);
 }
 
 }  // namespace reluxfast

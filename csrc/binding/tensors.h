@@ -48,6 +48,11 @@ inline std::vector<int64_t> sizes_of(const Tensor& x) {
   return std::vector<int64_t>(sizes.begin(), sizes.end());
 }
 
+inline std::vector<int64_t> strides_of(const Tensor& x) {
+  const auto strides = x.strides();
+  return std::vector<int64_t>(strides.begin(), strides.end());
+}
+
 inline std::string text(const std::vector<int64_t>& sizes) {
   std::string out = "(";
   for (size_t k = 0; k < sizes.size(); ++k) out += (k ? ", " : "") + std::to_string(sizes[k]);

@@ -34,7 +34,7 @@ RF_INLINE auto takes(T value, T best) {
   return (value > best) | (value != value);
 }
 
-// The gate n / s(D), D = f y + f_d d, of one element or register, exactly 0 where it is shut.
+// The gate n / s(D), D = f x + f_d d, of one element or register, exactly 0 where it is shut; y is x and a residual.
 template <class T>
 struct Quotient {
   T f, f_d, epsilon, minus_epsilon;
@@ -43,8 +43,8 @@ struct Quotient {
   T zero;
 
   template <bool kBelow, bool kBranch>
-  RF_INLINE T of(T n, T y, T v, T d) const {
-    T full = f * y;
+  RF_INLINE T of(T n, T x, T y, T v, T d) const {
+    T full = f * x;
     if constexpr (kBelow) full = full + f_d * d;
     const T s = full + select(full >= zero, epsilon, minus_epsilon);
     auto open = (s != zero) & (v != shut);

@@ -28,7 +28,7 @@ struct SoftGatePack {
   int64_t channels;  // element i has channel i / inner % channels
   int64_t inner;
   Accumulation<T> lo, hi, epsilon;
-  Accumulation<T> f[2], f_d[2];  // of each gate: D = f y + f_d d
+  Accumulation<T> f[2], f_d[2];  // of each gate: D = f (z + bias) + f_d d
   int branch[2];                 // of each gate: 0 all, 1 where y > 0, 2 where y < 0
   int gates;                     // 1 or 2
   int numerator;                 // 0: v, 1: one, 2: one where v is not 0

@@ -64,8 +64,9 @@ void soft_gate_pack_loop(const SoftGatePack<T>& a, const SoftGateBlock<Accumulat
   const SoftGateConstants<T, V> c(a);
   int64_t k = 0;
   for (; k + V::width <= count; k += V::width) {
-    V y = load(z + k), d = c.zero;
-    if (bias != nullptr) y = y + load(bias + k);
+    V x = load(z + k), d = c.zero;
+    if (bias != nullptr) x = x + load(bias + k);
+    V y = x;
     if (residual != nullptr) y = y + load(residual + k);
     if constexpr (kBelow) {
       d = load(below + k);
@@ -74,7 +75,7 @@ void soft_gate_pack_loop(const SoftGatePack<T>& a, const SoftGateBlock<Accumulat
     const V v = clamp(y, c.lo, c.hi);
     if (v_out != nullptr) store(v_out + k, v);
     for (int gate = 0; gate <= kTwo; ++gate) {
-      const V q = c.quotient[gate].template of<kBelow, kBranch>(kReciprocal ? c.one : v, y, v, d);
+      const V q = c.quotient[gate].template of<kBelow, kBranch>(kReciprocal ? c.one : v, x, y, v, d);
       if constexpr (kBytes) {
         store_bytes(byte_out[gate] + k, truncated(byte_value(q, c.zero, c.half, c.most)));
       } else {
@@ -85,8 +86,9 @@ void soft_gate_pack_loop(const SoftGatePack<T>& a, const SoftGateBlock<Accumulat
   if (k == count) return;
   const SoftGateConstants<T, A> s(a);
   for (; k < count; ++k) {
-    A y = widen(z[k]), d = 0;
-    if (bias != nullptr) y += bias[k];
+    A x = widen(z[k]), d = 0;
+    if (bias != nullptr) x += bias[k];
+    A y = x;
     if (residual != nullptr) y += widen(residual[k]);
     if constexpr (kBelow) {
       d = widen(below[k]);
@@ -95,7 +97,7 @@ void soft_gate_pack_loop(const SoftGatePack<T>& a, const SoftGateBlock<Accumulat
     const A v = clamp(y, s.lo, s.hi);
     if (v_out != nullptr) v_out[k] = narrow<T>(v);
     for (int gate = 0; gate <= kTwo; ++gate) {
-      const A q = s.quotient[gate].template of<kBelow, kBranch>(kReciprocal ? s.one : v, y, v, d);
+      const A q = s.quotient[gate].template of<kBelow, kBranch>(kReciprocal ? s.one : v, x, y, v, d);
       if constexpr (kBytes) {
         byte_out[gate][k] = static_cast<uint8_t>(byte_value(q, s.zero, s.half, s.most));
       } else {

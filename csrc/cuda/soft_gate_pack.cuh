@@ -37,8 +37,9 @@ __global__ void __launch_bounds__(kThreads, kBlocks) soft_gate_pack_kernel(SoftG
       A q[kTwo + 1][kLanes];
       RF_UNROLL(8)
       for (int k = 0; k < kLanes; ++k) {
-        A y = widen(z[n].lanes[k]), below = 0;
-        if (kBias != Bias::none && a.bias != nullptr) y += widen(bias.lanes[k]);
+        A x = widen(z[n].lanes[k]), below = 0;
+        if (kBias != Bias::none && a.bias != nullptr) x += widen(bias.lanes[k]);
+        A y = x;
         if (a.residual != nullptr) y += widen(residual[n].lanes[k]);
         if constexpr (kBelow) {
           below = widen(d[n].lanes[k]);
@@ -51,7 +52,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) soft_gate_pack_kernel(SoftG
           const A numerator = a.numerator == 0 ? wide : A{1};
           const scalar::Quotient<A> quotient{a.f[gate], a.f_d[gate],  a.epsilon,     -a.epsilon,
                                              a.shut(),  a.sign(gate), a.least(gate), A{0}};
-          q[gate][k] = quotient.template of<kBelow, true>(numerator, y, wide, below);
+          q[gate][k] = quotient.template of<kBelow, true>(numerator, x, y, wide, below);
         }
       }
       if (a.v != nullptr) store(a.v, at, a.numel, v);

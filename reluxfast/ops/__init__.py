@@ -259,10 +259,13 @@ def soft_gate_pack_(
     Args:
         out: tensors for the gates, in z's shape and dense order; they then say whether gates are bytes.
     """
+    # A wrong number of branches is for the op to refuse.
+    count = 2 if len(branches) > 1 else 1
     if out is None:
         dtype = torch.uint8 if quantise else z.dtype
-        out = tuple(torch.empty_like(z, dtype=dtype) for _ in branches)
-    second = out[1] if len(out) > 1 else None
+        out = tuple(torch.empty_like(z, dtype=dtype) for _ in range(count))
+    torch._check(len(out) == count, lambda: f"out must hold a tensor for each of {count} gate(s), got {len(out)}")
+    second = out[1] if count == 2 else None
     numbers = (list(factors), list(branches), epsilon, lo, hi, numerator)
     _implementation("soft_gate_pack_", z)(z, out[0], second, d, bias, d_bias, residual, *numbers)
     return tuple(out)

@@ -142,6 +142,26 @@ def _check_gates(z: Tensor, q: Tensor, second: Tensor | None, branches: Sequence
         )
 
 
+def _check_inplace(
+    z: Tensor,
+    q: Tensor,
+    second: Tensor | None,
+    d: Tensor | None,
+    bias: Tensor | None,
+    d_bias: Tensor | None,
+    residual: Tensor | None,
+    factors: Sequence[float],
+    branches: Sequence[int],
+    epsilon: float,
+    lo: float,
+    hi: float,
+    numerator: int,
+) -> None:
+    _check(z, d, bias, d_bias, residual, factors, branches, epsilon, numerator)
+    check_dense("z", z, "soft_gate_pack")
+    _check_gates(z, q, second, branches)
+
+
 def soft_gate_pack_inplace_reference(
     z: Tensor,
     q: Tensor,
@@ -158,22 +178,9 @@ def soft_gate_pack_inplace_reference(
     numerator: int,
 ) -> None:
     """As `soft_gate_pack_reference`, v written into the dense tensor z, the gates into q and second."""
-    check_dense("z", z, "soft_gate_pack")
-    _check_gates(z, q, second, branches)
-    v, first, other = soft_gate_pack_reference(
-        z,
-        d,
-        bias,
-        d_bias,
-        residual,
-        factors,
-        branches,
-        epsilon,
-        lo,
-        hi,
-        numerator,
-        q.dtype == torch.uint8,
-    )
+    numbers = (factors, branches, epsilon, lo, hi, numerator)
+    _check_inplace(z, q, second, d, bias, d_bias, residual, *numbers)
+    v, first, other = soft_gate_pack_reference(z, d, bias, d_bias, residual, *numbers, q.dtype == torch.uint8)
     z.copy_(v)
     q.copy_(first)
     if second is not None:
@@ -205,26 +212,6 @@ def _fake(
     return empty_in_order(z, z.shape, is_channels_last(z)), *_fake_gates(z, len(branches), quantise)
 
 
-def _fake_inplace(
-    z: Tensor,
-    q: Tensor,
-    second: Tensor | None,
-    d: Tensor | None,
-    bias: Tensor | None,
-    d_bias: Tensor | None,
-    residual: Tensor | None,
-    factors: Sequence[float],
-    branches: Sequence[int],
-    epsilon: float,
-    lo: float,
-    hi: float,
-    numerator: int,
-) -> None:
-    _check(z, d, bias, d_bias, residual, factors, branches, epsilon, numerator)
-    check_dense("z", z, "soft_gate_pack")
-    _check_gates(z, q, second, branches)
-
-
 _SUMMANDS = "Tensor? d, Tensor? bias, Tensor? d_bias, Tensor? residual"
 _NUMBERS = "float[] factors, int[] branches, float epsilon, float lo, float hi, int numerator"
 register(
@@ -237,6 +224,6 @@ register(
     "soft_gate_pack_",
     f"(Tensor(a!) z, Tensor(b!) q, Tensor(c!)? second, {_SUMMANDS}, {_NUMBERS}) -> ()",
     soft_gate_pack_inplace_reference,
-    _fake_inplace,
+    _check_inplace,
     mutates=True,
 )

@@ -89,21 +89,23 @@ void soft_gate_pack_end(int64_t inner) {
   const float bias[3] = {0, 1, 2};
   a.bias = a.d_bias = bias;
   a.z = a.v = reserve<float>(kMany);
-  a.d = reserve<float>(kMany);
+  float* part = reserve<float>(kMany);
+  for (int64_t i = kMany - 64; i < kMany; ++i) part[i] = static_cast<float>(i % 5);
+  a.d = a.residual = part;
   a.q[0] = reserve<float>(kMany);
   a.numel = kMany;
   a.channels = 3;
   a.inner = inner;
   a.hi = 8;
   a.epsilon = 1;
-  a.f_d[0] = 1;
+  a.f[0] = a.f_d[0] = 1;
   a.gates = 1;
   LastBlocks last{2};
   cuda::soft_gate_pack(a, last);
   for (int64_t i = kMany - 64; i < kMany; ++i) {
-    const float v = static_cast<float>(i / inner % 3);
+    const float x = static_cast<float>(i / inner % 3), v = x + part[i];
     expect(a.v[i] == v, "soft_gate_pack value");
-    expect(a.q[0][i] == v / (v + 1), "soft_gate_pack gate");
+    expect(a.q[0][i] == v / (x + v + 1), "soft_gate_pack gate");
   }
 }
 

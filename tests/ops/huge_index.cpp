@@ -72,20 +72,22 @@ void soft_gate_pack_end() {
   float bias[3 + kWord];
   for (int k = 0; k < 3 + kWord; ++k) bias[k] = static_cast<float>(k % 3);
   a.z = a.v = reserve<float>(kMany);
-  a.d = reserve<float>(kMany);
+  float* part = reserve<float>(kMany);
+  for (int64_t i = kMany - 64; i < kMany; ++i) part[i] = static_cast<float>(i % 5);
+  a.d = a.residual = part;
   a.q[0] = reserve<float>(kMany);
   a.numel = kMany;
   a.channels = 3;
   a.inner = 1;
   a.hi = 8;
   a.epsilon = 1;
-  a.f_d[0] = 1;
+  a.f[0] = a.f_d[0] = 1;
   a.gates = 1;
   soft_gate_pack_words(a, bias, bias, kMany / kWord - 2, kMany / kWord);
   for (int64_t i = kMany - 64; i < kMany; ++i) {
-    const float v = static_cast<float>(i % 3);
+    const float x = static_cast<float>(i % 3), v = x + part[i];
     expect(a.v[i] == v, "soft_gate_pack value");
-    expect(a.q[0][i] == v / (v + 1), "soft_gate_pack gate");
+    expect(a.q[0][i] == v / (x + v + 1), "soft_gate_pack gate");
   }
 }
 

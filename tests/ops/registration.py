@@ -36,13 +36,20 @@ def cases() -> list[tuple[str, tuple]]:
     listed.append(("relu_pack", (last, None, None, 0.0, INF, False)))
     listed.append(("gate", (contiguous, None, None, 2, 144)))
     listed.append(("max_pool_pack", (contiguous, *pool, True, False, False)))
-    reciprocal = ([1.0, 0.0], [0], 1e-6, -INF, INF, 1, True)
-    listed.append(("soft_gate_pack", (last, None, None, None, None, *reciprocal)))
+    numbers = (1e-6, -INF, INF, 1)
+    listed.append(("soft_gate_pack", (last, None, None, None, None, [1.0, 0.0], [0], *numbers, True)))
     listed.append(("soft_gate", (last, torch.full((2, 3, 4, 6), 7, dtype=torch.uint8), None)))
     for x in (contiguous, last):
         listed.append(("relu_pack_", (x.clone(), random(3), permuted, 0.0, INF, True)))
         listed.append(("gate_", (x.clone(), mask, permuted, 1, 144)))
-        listed.append(("soft_gate_pack_", (x.clone(), permuted, None, random(3), None, [1.0, 0.5], *reciprocal[1:])))
+        byte = torch.zeros_like(x, dtype=torch.uint8)
+        listed.append(
+            ("soft_gate_pack_", (x.clone(), byte, None, permuted, None, random(3), None, [1.0, 0.5], [0], *numbers))
+        )
+        two = (torch.zeros_like(x), torch.zeros_like(x))
+        listed.append(
+            ("soft_gate_pack_", (x.clone(), *two, last, random(3), None, last, [1.0, 0.0, 0.0, 1.0], [0, 2], *numbers))
+        )
         listed.append(("soft_gate_", (x.clone(), last, permuted)))
         g = x[:, :, ::2, ::2].clone(memory_format=torch.preserve_format)
         listed.append(("max_pool_scatter", (g, winner, bits, [4, 6], *pool, 3, 36)))

@@ -39,7 +39,7 @@ def _soft(rng: random.Random, x: Tensor, bias: Tensor | None, residual: Tensor, 
         d,
         bias,
         _random(rng, shape[1:2], dtype, "contiguous") if d is not None and rng.random() < 0.5 else None,
-        residual if rng.random() < 0.5 else None,
+        rng.choice([None, residual, d]),
         factors,
         branches,
         rng.choice([0.0, 1e-6, 0.25]),
@@ -48,11 +48,15 @@ def _soft(rng: random.Random, x: Tensor, bias: Tensor | None, residual: Tensor, 
     )
     results = dict(zip(("v", "first", "second"), ops.soft_gate_pack(x, *given), strict=True))
     _, byte, other = ops.soft_gate_pack(x, *given, True)
-    changed = x.clone() if layout != "permuted" else x.contiguous()
-    results["changed first"], results["changed second"] = ops.soft_gate_pack_(changed, *given)
+    dense = x if layout != "permuted" else x.contiguous()
+    changed, again = dense.clone(), dense.clone()
+    for k, gate in enumerate(ops.soft_gate_pack_(changed, *given)):
+        results[f"changed {k}"] = gate
+    for k, gate in enumerate(ops.soft_gate_pack_(again, *given, out=[dense.byte() for _ in branches])):
+        results[f"told {k}"] = gate
     g = _random(rng, (2 * shape[0], *shape[1:]), dtype, layout)
     skip = _random(rng, tuple(g.shape), dtype, "permuted") if rng.random() < 0.5 else None
-    results.update(changed=changed, byte=byte, other=other, soft=ops.soft_gate(g, results["first"], skip))
+    results.update(changed=changed, again=again, byte=byte, other=other, soft=ops.soft_gate(g, results["first"], skip))
     results["from byte"] = ops.soft_gate(g, byte, skip)
     return results
 

@@ -102,13 +102,12 @@ def soft_gate_pack(
         return x if b is None else x + b.reshape(-1, *[1] * (x.ndim - 2))
 
     with np.errstate(all="ignore"):
-        y = shifted(z, bias)
-        if residual is not None:
-            y = y + residual
+        a = shifted(z, bias)
+        y = a if residual is None else a + residual
         v = np.where(np.isnan(y), y, np.minimum(np.maximum(y, y.dtype.type(lo)), y.dtype.type(hi)))
         gates = []
         for branch, (f, f_d) in zip(branches, np.reshape(factors, (-1, 2)).tolist(), strict=True):
-            full = f * y if d is None else f * y + f_d * shifted(d, d_bias)
+            full = f * a if d is None else f * a + f_d * shifted(d, d_bias)
             s = np.where(full < 0, full - epsilon, full + epsilon)
             n = v if numerator == 0 else np.ones_like(v)
             closed = (s == 0) | ((v == 0) & (numerator != 1))

@@ -27,10 +27,12 @@ class _EveryOp(torch.nn.Module):
         second = ops.relu_pack_(changed, bias, x, 0.0, 6.0)
         ops.gate_(gated, second, changed, 3)
         v, q, half = ops.soft_gate_pack(x, y, bias, None, changed, (0.0, 1.0, 1.0, -1.0), (0, 1), lo=0.0)
-        (byte, _) = ops.soft_gate_pack_(v, gated, quantise=True)
+        (byte,) = ops.soft_gate_pack_(v, gated, quantise=True)
+        made = torch.empty_like(x)
+        ops.soft_gate_pack_(half, gated, bias, residual=gated, out=(made,))
         relevance = ops.soft_gate(x, q, half)
         ops.soft_gate_(relevance, byte)
-        return pooled, gated, changed, mask, second, v, relevance
+        return pooled, gated, changed, mask, second, v, half, made, relevance
 
 
 def _inputs(layout):
@@ -129,6 +131,8 @@ def test_fakes_refuse_what_the_ops_refuse():
         ops.gate(meta, None)
     with pytest.raises(RuntimeError, match="d_bias must be None without d"):
         ops.soft_gate_pack(meta, None, None, torch.empty(3, device="meta"))
+    with pytest.raises(RuntimeError, match="q must have z's shape and dense order"):
+        ops.soft_gate_pack_(meta, out=(meta.to(memory_format=torch.channels_last),))
     with pytest.raises(RuntimeError, match="a number of rows that divides"):
         ops.soft_gate(meta, torch.empty(3, 3, 4, 4, device="meta"))
 

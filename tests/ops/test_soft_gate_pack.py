@@ -59,6 +59,7 @@ RULES = {
     "open where not zero": Rule((0.5, -2.0), (0,), 0.0, -1.0, 2.0, 2, True, True, True, True),
     "alpha, beta": Rule((0.0, 1.0, 1.0, -1.0), (0, 0), 0.0, 0.0, INF, 0, True, False, False),
     "alpha, beta, everything": Rule((0.0, 1.0, 1.0, -1.0), (0, 1), 0.5, -2.0, 2.0, 1, True, True, True, True),
+    "parts": Rule((1.0, 0.0, 0.0, 1.0), (0, 0), 0.5, 0.0, INF, 0, True, True, True),
     "branches of gamma": Rule((1.0, 0.5, 1.0, -0.5), (1, 2), 0.5, -INF, 0.0, 1, True, False, False, True),
 }
 
@@ -80,19 +81,19 @@ def exact(shape: tuple[int, ...], rule: Rule, seed: int) -> Arrays:
     full = [(t := generator.choice(powers, size=shape)) - np.sign(t) * rule.epsilon for _ in rule.branches]
     f = np.reshape(rule.factors, (-1, 2))
     if not rule.with_d:
-        y, d = full[0] / f[0, 0], None
+        a, d = full[0] / f[0, 0], None
     elif len(full) == 1:
-        y = grid(shape, seed + 1)
-        d = (full[0] - f[0, 0] * y) / f[0, 1]
+        a = grid(shape, seed + 1)
+        d = (full[0] - f[0, 0] * a) / f[0, 1]
     else:
-        y = (f[1, 1] * full[0] - f[0, 1] * full[1]) / (f[0, 0] * f[1, 1] - f[0, 1] * f[1, 0])
-        d = (full[0] - f[0, 0] * y) / f[0, 1]
+        determinant = f[0, 0] * f[1, 1] - f[0, 1] * f[1, 0]
+        a = (f[1, 1] * full[0] - f[0, 1] * full[1]) / determinant
+        d = (f[0, 0] * full[1] - f[1, 0] * full[0]) / determinant
     column = (-1, *[1] * (len(shape) - 2))
     bias = grid(shape[1:2], seed + 2) if rule.with_bias and len(shape) > 1 else None
     d_bias = grid(shape[1:2], seed + 3) if rule.with_d_bias and len(shape) > 1 else None
     residual = grid(shape, seed + 4) if rule.with_residual else None
-    z = y if residual is None else y - residual
-    z = z if bias is None else z - bias.reshape(column)
+    z = a if bias is None else a - bias.reshape(column)
     return Arrays(z, d if d_bias is None else d - d_bias.reshape(column), bias, d_bias, residual)
 
 
@@ -107,10 +108,29 @@ def tensors(arrays: Arrays, dtype: torch.dtype, layout: str) -> tuple[Tensor, ..
 
 def assert_results(found: tuple[Tensor, ...], like: Tensor, v: np.ndarray, gates: list[np.ndarray]) -> None:
     statement.assert_equal(found[0], v, like)
-    for got, want in zip(found[1:], gates, strict=False):
+    for got, want in zip(found[1:], gates, strict=True):
         statement.assert_equal(got, want, like)
-    if len(gates) == 1:
-        assert found[2].shape == (0,) and found[2].dtype == found[1].dtype
+
+
+def asked_for(found: tuple[Tensor, Tensor, Tensor], rule: Rule) -> tuple[Tensor, ...]:
+    """v and the gates of the rule; of two, the second must be empty where one was asked for."""
+    if len(rule.branches) == 2:
+        return found
+    assert found[2].shape == (0,) and found[2].dtype == found[1].dtype
+    return found[:2]
+
+
+def filled(z: Tensor, rule: Rule, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+    """Memory full of what no gate holds, and the gates within: off any alignment, as dense as z, with gaps between."""
+    size = z.numel() + 3
+    memory = torch.full((len(rule.branches) * size,), 77 if dtype == torch.uint8 else math.nan).to(dtype)
+    return memory, [memory.as_strided(z.shape, z.stride(), i * size + 1) for i in range(len(rule.branches))]
+
+
+def assert_gaps_kept(memory: Tensor, gates: int) -> None:
+    for row in memory.view(gates, -1):
+        gap = torch.stack([row[0], row[-2], row[-1]])
+        assert bool(((gap == 77) | gap.isnan()).all()), f"written beside a gate: {gap.tolist()}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -122,7 +142,7 @@ def test_values(backend, shape, layout, dtype):
         given = tensors(arrays, dtype, layout)
         with ops.backend(backend):
             found = ops.soft_gate_pack(*given, *rule.scalars())
-        assert_results(found, given[0], *statement.soft_gate_pack(*arrays, *rule.scalars()))
+        assert_results(asked_for(found, rule), given[0], *statement.soft_gate_pack(*arrays, *rule.scalars()))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -139,6 +159,53 @@ def test_in_place(backend, shape, layout, dtype):
         assert_results((z, *gates), z, *statement.soft_gate_pack(*arrays, *rule.scalars()))
 
 
+@pytest.mark.parametrize("quantise", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", ["epsilon 0, relu", "positive part", "alpha, beta", "alpha, beta, everything"])
+def test_gates_are_written_where_they_are_wanted(backend, name, layout, dtype, quantise):
+    rule = RULES[name]
+    for seed, shape in enumerate([(2, 3, 5, 7), (2, 40, 3, 3), (7, 19), (1, 1), (0, 3, 4)]):
+        arrays = exact(shape, rule, seed)
+        z, *others = tensors(arrays, dtype, layout)
+        memory, out = filled(z, rule, torch.uint8 if quantise else dtype)
+        with ops.backend(backend):
+            gates = ops.soft_gate_pack_(z, *others, *rule.scalars(), out=out)
+        assert all(given is got for given, got in zip(out, gates, strict=True))
+        v, wanted = statement.soft_gate_pack(*arrays, *rule.scalars())
+        assert_results((z, *gates), z, v, [statement.quantised(q) for q in wanted] if quantise else wanted)
+        assert_gaps_kept(memory, len(gates))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_tensor_as_d_and_as_residual(backend, layout, dtype):
+    rule = RULES["parts"]
+    for seed, shape in enumerate(SHAPES):
+        arrays = exact(shape, rule, seed)
+        arrays = arrays._replace(residual=arrays.d)
+        z, d, bias, _, _ = tensors(arrays, dtype, "contiguous")
+        d = tensor(arrays.d, dtype, layout)
+        with ops.backend(backend):
+            found = ops.soft_gate_pack(z, d, bias, None, d, *rule.scalars())
+            gates = ops.soft_gate_pack_(z, d, bias, None, d, *rule.scalars())
+        wanted = statement.soft_gate_pack(*arrays, *rule.scalars())
+        assert_results(found, z, *wanted)
+        assert_results((z, *gates), z, *wanted)
+        statement.assert_equal(d, arrays.d, tensor(arrays.d, dtype, "contiguous") if layout not in LAYOUTS[:2] else d)
+
+
+def test_the_residual_is_part_of_the_value_alone(backend):
+    z, d, residual = torch.tensor([[2.0, -4.0]]), torch.tensor([[-1.0, 1.0]]), torch.tensor([[100.0, 8.0]])
+    bias = torch.tensor([0.0, 2.0])
+    with ops.backend(backend):
+        v, of_z, _ = ops.soft_gate_pack(z, None, bias, None, residual, epsilon=0.0)
+        _, of_both, _ = ops.soft_gate_pack(z, d, bias, None, residual, factors=(1.0, 2.0), epsilon=1.0)
+    assert v.tolist() == [[102.0, 6.0]] and of_z.tolist() == [[51.0, -3.0]]
+    # D is 2 - 2 and -2 + 2, so that ε alone divides.
+    assert of_both.tolist() == [[102.0, 6.0]]
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["epsilon 0, relu", "positive part", "alpha, beta", "alpha, beta, everything"])
@@ -149,7 +216,7 @@ def test_bytes(backend, name, layout, dtype):
         with ops.backend(backend):
             found = ops.soft_gate_pack(*given, *rule.scalars(), quantise=True)
         v, gates = statement.soft_gate_pack(*arrays, *rule.scalars())
-        assert_results(found, given[0], v, [statement.quantised(q) for q in gates])
+        assert_results(asked_for(found, rule), given[0], v, [statement.quantised(q) for q in gates])
 
 
 def test_bytes_round_to_the_nearest_and_stay_in_range(backend):
@@ -198,7 +265,7 @@ def test_rounds_at_each_step(backend, name, dtype, special, quantise):
         found = ops.soft_gate_pack(*given, *rule.scalars(), quantise)
     arrays = (None if t is None else statement.wide_array(t) for t in given)
     v, gates = statement.soft_gate_pack(*arrays, *rule.scalars())
-    assert_results(found, given[0], v, [statement.quantised(q) for q in gates] if quantise else gates)
+    assert_results(asked_for(found, rule), given[0], v, [statement.quantised(q) for q in gates] if quantise else gates)
     assert not special or np.isnan(v).any()
 
 
@@ -225,7 +292,7 @@ def test_half_types_divide_in_float32_and_round_once(backend, dtype):
         v, q, _ = ops.soft_gate_pack(z, d, factors=(1.0, 1.0), epsilon=0.0, residual=z)
         small, ratio, _ = ops.soft_gate_pack(tiny, tiny, factors=(0.0, 1.0), epsilon=0.0, hi=2.0**-26)
     y = z.float() + z.float()
-    assert torch.equal(v, y.to(dtype)) and torch.equal(q, (y / (y + d.float())).to(dtype))
+    assert torch.equal(v, y.to(dtype)) and torch.equal(q, (y / (z.float() + d.float())).to(dtype))
     assert small.tolist() == [0.0] * 3 and ratio.tolist() == [0.25] * 3
 
 
@@ -269,3 +336,38 @@ def test_refuses(backend, name, arguments, message):
     given = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in arguments.items()}
     with ops.backend(backend), pytest.raises(RuntimeError, match=message):
         getattr(ops, name)(**{"z": torch.zeros(2, 3, 4), **given})
+
+
+_GATE = torch.zeros(2, 3, 4, device="cpu")
+_WRONG_OUT: list[tuple[tuple[int, ...], tuple[Tensor, ...], str]] = [
+    ((0,), (_GATE.int(),), "q must have z's dtype, .*or be uint8"),
+    ((0,), (_GATE.double(),), "q must have z's dtype, .*or be uint8"),
+    ((0,), (torch.zeros(2, 3, 5, device="cpu"),), r"q must have z's shape and dense order, \(2, 3, 4\)"),
+    ((0,), (_GATE[None],), "q must have z's shape and dense order"),
+    ((0,), (tensor(_GATE.numpy(), torch.float32, "channels_last"),), "q must have .*order, .*strides.*got .*strides"),
+    ((0,), (torch.zeros(2, 3, 8, device="cpu")[..., ::2],), "q must have z's shape and dense order"),
+    ((0, 1), (_GATE, _GATE.byte()), r"second must be (torch\.float32|Float) on "),
+    ((0, 1), (_GATE.byte(), _GATE), r"second must be (torch\.uint8|Byte) on "),
+    ((0, 1), (_GATE, _GATE[:1]), "second must have z's shape and dense order"),
+    ((0,), (), r"out must hold a tensor for each of 1 gate\(s\), got 0"),
+    ((0,), (_GATE, _GATE), r"out must hold a tensor for each of 1 gate\(s\), got 2"),
+    ((0, 1), (_GATE,), r"out must hold a tensor for each of 2 gate\(s\), got 1"),
+]
+
+
+@pytest.mark.parametrize(("branches", "out", "message"), _WRONG_OUT)
+def test_refuses_to_write_gates(backend, branches, out, message):
+    z = torch.ones(2, 3, 4)
+    out = [gate.to(z.device).as_strided(gate.shape, gate.stride()) for gate in out]
+    with ops.backend(backend), pytest.raises(RuntimeError, match=message):
+        ops.soft_gate_pack_(z, factors=(1.0, 0.0) * len(branches), branches=branches, out=out)
+    assert bool((z == 1).all())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_second_gate_for_two_branches_only(backend, count):
+    z, q = torch.ones(2, 3, 4), torch.zeros(2, 3, 4)
+    second = q.clone() if count == 1 else None
+    numbers = ([1.0, 0.0] * count, [0] * count, 0.0, 0.0, INF, 0)
+    with ops.backend(backend), pytest.raises(RuntimeError, match=f"second must be given for two .*got {count} branch"):
+        ops._implementation("soft_gate_pack_", z)(z, q, second, None, None, None, None, *numbers)
