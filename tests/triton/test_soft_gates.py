@@ -250,8 +250,10 @@ def test_checks_do_not_hide_behind_plans(binding):
     last, two = z.to(memory_format=torch.channels_last), {"factors": [1.0, 0.0] * 2, "branches": [1, 2]}
     for epsilon in (0.25, 0.5):
         ops.soft_gate_pack(z, epsilon=epsilon)
+        ops.soft_gate_pack_(z.clone(), epsilon=epsilon)
+        ops.soft_gate_pack_(z.clone(), epsilon=epsilon, **two)
         ops.soft_gate(z, q)
-    assert len(binding._plans) == 2
+    assert len(binding._plans) == 4
     for call, message in (
         (lambda: ops.soft_gate_pack(z, epsilon=-0.5), "epsilon must not be negative"),
         (lambda: ops.soft_gate_pack(z, epsilon=math.nan), "epsilon must not be negative"),
@@ -272,7 +274,7 @@ def test_checks_do_not_hide_behind_plans(binding):
     ):
         with pytest.raises(RuntimeError, match=message):
             call()
-    assert len(binding._plans) == 2
+    assert len(binding._plans) == 4
     # Numbers that change what a call returns have plans of their own.
     assert ops.soft_gate_pack(z, quantise=True)[1].dtype == torch.uint8
     assert ops.soft_gate_pack(z, **two)[2].shape == z.shape
