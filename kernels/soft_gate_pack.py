@@ -54,15 +54,16 @@ def _gate_of(
         keep = keep & (y > 0)
     if BRANCH == 2:
         keep = keep & (y < 0)
-    # A closed gate divides 1 by 1: a 0 may take the longer way that division has for special values.
+    # A closed gate divides 1: a 0 may take the longer way that division has for special values. Its byte is 0 as that
+    # of any negative q is, and nobody needs to remember that it was closed.
     one = tl.full(y.shape, 1, y.dtype)
-    s = tl.where(keep, s, one)
+    s = tl.where(keep, s, -one if BYTES else one)
     n = tl.where(keep, v, one) if NUMERATOR == 0 else one
     # float32's / is not rounded to nearest on a GPU; float64's is, and has no other name.
     q = n / s if y.dtype == tl.float64 else tl.div_rn(n, s)
     if BYTES:
         # A comparison with NaN is false: its byte is 0.
-        keep = keep & (q > 0)
+        keep = q > 0
         q = tl.where(q < 1, q, one) * 255 + 0.5
     q = tl.where(keep, q, tl.zeros_like(q))
     return q.to(tl.uint8) if BYTES else q

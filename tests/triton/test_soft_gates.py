@@ -248,6 +248,7 @@ def test_checks_do_not_hide_behind_plans(binding):
     binding._plans.clear()
     z, q = torch.randn(2, 3, 4, 4), torch.rand(1, 3, 4, 4)
     last, two = z.to(memory_format=torch.channels_last), {"factors": [1.0, 0.0] * 2, "branches": [1, 2]}
+    nothing = (None,) * 5
     for epsilon in (0.25, 0.5):
         ops.soft_gate_pack(z, epsilon=epsilon)
         ops.soft_gate_pack_(z.clone(), epsilon=epsilon)
@@ -266,7 +267,7 @@ def test_checks_do_not_hide_behind_plans(binding):
         (lambda: ops.soft_gate_pack_(z, out=[z.double()]), "q must have z's dtype"),
         (lambda: ops.soft_gate_pack_(z, out=[last]), "q must have z's shape and dense order"),
         (lambda: ops.soft_gate_pack_(z, out=[z * 1, last], **two), "second must have z's shape and dense order"),
-        (lambda: ops.soft_gate_pack_(z, out=[z * 1], **two), "second must be given for two branches"),
+        (lambda: binding.soft_gate_pack_(z, z * 1, *nothing, *two.values(), 0.25, 0.0, INF, 0), "second must be given"),
         (lambda: ops.soft_gate(z, q.double()), "q must have the dtype of g"),
         (lambda: ops.soft_gate(z, q[..., :2]), "q must have g's shape"),
         (lambda: ops.soft_gate(z, q, z[:1]), "skip must have the shape of g"),
