@@ -1,7 +1,7 @@
 """Triton kernel of soft_gate_pack and soft_gate_pack_.
 
-y = z + bias[c] + residual, v = min(max(y, lo), hi), D = f y + f' (d + d_bias[c]), S = D + ε where D >= 0, else D - ε;
-q = n / S with n = v or 1, exactly 0 where the gate is closed; a byte of it is floor(255 q + 1/2).
+a = z + bias[c], y = a + residual, v = min(max(y, lo), hi), D = f a + f' (d + d_bias[c]), S = D + ε where D >= 0, else
+D - ε; q = n / S with n = v or 1, exactly 0 where the gate is closed; a byte of it is floor(255 q + 1/2).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from reluxfast.kernels.common import (
 
 @triton.jit
 def _gate_of(
+    a,
     y,
     v,
     below,
@@ -40,10 +41,10 @@ def _gate_of(
     BYTES: tl.constexpr,
 ):
     """One gate; factors and epsilon as the caller's float64, which the type of computation rounds."""
-    full = y * tl.full([], factor, y.dtype)
+    full = a * tl.full([], factor, a.dtype)
     if BELOW:
-        full += below * tl.full([], factor_below, y.dtype)
-    step = tl.full([], epsilon, y.dtype)
+        full += below * tl.full([], factor_below, a.dtype)
+    step = tl.full([], epsilon, a.dtype)
     s = full + tl.where(full >= 0, step, -step)
     # NaN is not 0: it keeps the gate open.
     keep = s != 0
@@ -53,15 +54,16 @@ def _gate_of(
         keep = keep & (y > 0)
     if BRANCH == 2:
         keep = keep & (y < 0)
-    # A closed gate divides 1 by 1: a 0 may take the longer way that division has for special values.
+    # A closed gate divides 1: a 0 may take the longer way that division has for special values. Its byte is 0 as that
+    # of any negative q is, and nobody needs to remember that it was closed.
     one = tl.full(y.shape, 1, y.dtype)
-    s = tl.where(keep, s, one)
+    s = tl.where(keep, s, -one if BYTES else one)
     n = tl.where(keep, v, one) if NUMERATOR == 0 else one
     # float32's / is not rounded to nearest on a GPU; float64's is, and has no other name.
     q = n / s if y.dtype == tl.float64 else tl.div_rn(n, s)
     if BYTES:
         # A comparison with NaN is false: its byte is 0.
-        keep = keep & (q > 0)
+        keep = q > 0
         q = tl.where(q < 1, q, one) * 255 + 0.5
     q = tl.where(keep, q, tl.zeros_like(q))
     return q.to(tl.uint8) if BYTES else q
@@ -110,14 +112,15 @@ def _soft_gate_pack_block(
     lane = tl.arange(0, VEC)[None, :]
     offsets = first + lane
     inside = offsets < left
-    y = load_tile(z_ptr + start, offsets, inside, WHOLE)
+    a = load_tile(z_ptr + start, offsets, inside, WHOLE)
     if BIAS or D_BIAS:
         channel = channel_of(start, first, lane, run, channels, cycle, LAST, ALIGNED, INDEX, VEC)
     if BIAS:
-        y += widen(tl.load(bias_ptr + channel))
+        a += widen(tl.load(bias_ptr + channel))
+    y = a
     if RESIDUAL:
         y += load_tile(residual_ptr + start, offsets, inside, WHOLE)
-    below = y
+    below = a
     if BELOW:
         below = load_tile(d_ptr + start, offsets, inside, WHOLE)
         if D_BIAS:
@@ -125,10 +128,10 @@ def _soft_gate_pack_block(
     v = clamp(y, tl.full([], lo, y.dtype), tl.full([], hi, y.dtype))
     if STORE_V:
         store_tile(v_ptr + start, offsets, v, inside, WHOLE)
-    q = _gate_of(y, v, below, factor, factor_below, epsilon, BELOW, NUMERATOR, BRANCH, BYTES)
+    q = _gate_of(a, y, v, below, factor, factor_below, epsilon, BELOW, NUMERATOR, BRANCH, BYTES)
     store_tile(q_ptr + start, offsets, q, inside, WHOLE)
     if SECOND >= 0:
-        q = _gate_of(y, v, below, second_factor, second_factor_below, epsilon, BELOW, NUMERATOR, SECOND, BYTES)
+        q = _gate_of(a, y, v, below, second_factor, second_factor_below, epsilon, BELOW, NUMERATOR, SECOND, BYTES)
         store_tile(second_ptr + start, offsets, q, inside, WHOLE)
 
 
@@ -269,7 +272,8 @@ def soft_gate_pack(
     """Launches the kernel.
 
     Args:
-        z, d, residual, v: elements in one memory order, at least one; z and v may be the same memory; no v: not stored.
+        z, d, residual, v: elements in one memory order, at least one; z and v may be the same memory, and
+            d and residual; no v: not stored.
         bias, d_bias: (C,) in z's dtype.
         gates: one or two, in z's dtype or uint8, in the same order.
         factors, branches: two factors and a branch for each gate.

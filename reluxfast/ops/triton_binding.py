@@ -216,25 +216,26 @@ def max_pool_scatter(
 def _soft_gate_pack_plan(
     name: str,
     tensors: tuple[Tensor | None, ...],
+    gates: tuple[Tensor | None, ...],
     factors: Sequence[float],
     branches: Sequence[int],
     epsilon: float,
     lo: float,
     hi: float,
-    numerator: int,
-    quantise: bool,
+    *others: int,
 ) -> _Plan:
-    """The plan of soft_gate_pack and its in-place form for `tensors`: z, d, bias, d_bias, residual."""
-    numbers = (len(factors), tuple(branches), epsilon >= 0, numerator, quantise)
-    arguments = (*tensors, factors, branches, epsilon, lo, hi, numerator, quantise)
-    return _plan(name, tensors, numbers, arguments, lambda last, _: _run(tensors[0], last))
+    """The plan for `tensors`, which are z, d, bias, d_bias and residual, and for the gates of the in-place form."""
+    z, *summands = tensors
+    numbers = (len(factors), tuple(branches), epsilon >= 0, *others)
+    arguments = (z, *gates, *summands, factors, branches, epsilon, lo, hi, *others)
+    return _plan(name, (*tensors, *gates), numbers, arguments, lambda last, _: _run(z, last))
 
 
 def _soft_gate_pack(
     plan: _Plan,
     tensors: tuple[Tensor | None, ...],
     v: Tensor | None,
-    gates: Sequence[Tensor],
+    gates: Sequence[Tensor | None],
     factors: Sequence[float],
     branches: Sequence[int],
     epsilon: float,
@@ -265,15 +266,17 @@ def soft_gate_pack(
     quantise: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """reluxfast::soft_gate_pack."""
-    tensors = (z, d, bias, d_bias, residual)
-    plan = _soft_gate_pack_plan("soft_gate_pack", tensors, factors, branches, epsilon, lo, hi, numerator, quantise)
+    tensors, numbers = (z, d, bias, d_bias, residual), (factors, branches, epsilon, lo, hi, numerator)
+    plan = _soft_gate_pack_plan("soft_gate_pack", tensors, (), *numbers, quantise)
     v, *gates = plan.empty(z.device)
-    _soft_gate_pack(plan, tensors, v, gates, factors, branches, epsilon, lo, hi, numerator)
+    _soft_gate_pack(plan, tensors, v, gates, *numbers)
     return v, *gates
 
 
 def soft_gate_pack_(
     z: Tensor,
+    q: Tensor,
+    second: Tensor | None,
     d: Tensor | None,
     bias: Tensor | None,
     d_bias: Tensor | None,
@@ -284,16 +287,14 @@ def soft_gate_pack_(
     lo: float,
     hi: float,
     numerator: int,
-    quantise: bool,
-) -> tuple[Tensor, Tensor]:
+) -> None:
     """reluxfast::soft_gate_pack_."""
-    tensors = (z, d, bias, d_bias, residual)
-    plan = _soft_gate_pack_plan("soft_gate_pack_", tensors, factors, branches, epsilon, lo, hi, numerator, quantise)
-    gates = plan.empty(z.device)
+    tensors, numbers = (z, d, bias, d_bias, residual), (factors, branches, epsilon, lo, hi, numerator)
+    gates = (q, second)
+    plan = _soft_gate_pack_plan("soft_gate_pack_", tensors, gates, *numbers)
     # z is v already where nothing is added and nothing cut.
     is_v = bias is None and residual is None and lo == -math.inf and hi == math.inf
-    _soft_gate_pack(plan, tensors, None if is_v else z, gates, factors, branches, epsilon, lo, hi, numerator)
-    return gates[0], gates[1]
+    _soft_gate_pack(plan, tensors, None if is_v else z, gates, *numbers)
 
 
 def _soft_gate(plan: _Plan, g: Tensor, q: Tensor, skip: Tensor | None, out: Tensor) -> None:

@@ -35,17 +35,17 @@ def assert_same(got: Tensor, want: Tensor, signs: bool) -> None:
 def compare(name: str, *arguments) -> tuple:
     """The op's results on Triton, after comparing them with the reference's.
 
-    What the op writes into its first argument comes first among the results; the argument is left alone.
+    Arguments that the op writes into come first among the results, as it wrote them; the caller's are left alone.
     """
-    _, reference, triton = ops._IMPLEMENTATIONS[name]
+    operator, reference, triton = ops._IMPLEMENTATIONS[name]
+    writes = [argument.is_write for argument in operator._schema.arguments]
     answers = []
     for answer in (triton, reference):
-        first, *others = arguments
-        if name.endswith("_"):
-            first = first.clone()
-        results = answer(first, *others)
+        given = [x.clone() if write and x is not None else x for x, write in zip(arguments, writes, strict=True)]
+        results = answer(*given)
         results = results if isinstance(results, tuple) else () if results is None else (results,)
-        answers.append((first, *results) if name.endswith("_") else results)
+        written = [x for x, write in zip(given, writes, strict=True) if write and x is not None]
+        answers.append((*written, *results))
     for got, want in zip(*answers, strict=True):
         # torch's ReLU, which a pool may contain, keeps the sign of -0.0.
         assert_same(got, want, signs=name != "max_pool_pack")

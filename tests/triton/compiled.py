@@ -99,12 +99,14 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     deep = torch.zeros(1, 64, 4, 8, 8, dtype=dtype).to(memory_format=torch.channels_last_3d)
     cube = ([2, 2, 2], [2, 2, 2], [0, 0, 0], [1, 1, 1])
 
-    gates, levels = torch.zeros_like(last), torch.zeros_like(last, dtype=torch.uint8)
+    gates, other, levels = torch.zeros_like(last), torch.zeros_like(last), torch.zeros_like(last, dtype=torch.uint8)
 
-    def pack(z, *tensors, branches=(0,), numerator=0, quantise=False, lo=0.0, function=binding.soft_gate_pack):
+    def pack(z, *tensors, branches=(0,), numerator=0, quantise=False, lo=0.0, into=()):
         d, b, d_b, residual = tensors + (None,) * (4 - len(tensors))
-        factors = [0.25, 0.75] * len(branches)
-        return function(z, d, b, d_b, residual, factors, branches, 1e-6, lo, math.inf, numerator, quantise)
+        numbers = [0.25, 0.75] * len(branches), branches, 1e-6, lo, math.inf, numerator
+        if into:
+            return binding.soft_gate_pack_(z, *(*into, None)[:2], d, b, d_b, residual, *numbers)
+        return binding.soft_gate_pack(z, d, b, d_b, residual, *numbers, quantise)
 
     def scatter(pool, layout=last, mode=3):
         y, winner, bits = ops.max_pool_pack(layout, *pool, relu=True)
@@ -127,7 +129,10 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         "soft_gate_pack, ones": lambda: pack(last, numerator=1),
         "soft_gate_pack, ones where v": lambda: pack(last, numerator=2),
         "soft_gate_pack, d": lambda: pack(last, last),
-        "soft_gate_pack, d, v in place": lambda: pack(last, last, lo=-math.inf, function=binding.soft_gate_pack_),
+        "soft_gate_pack, d, v in place": lambda: pack(last, last, lo=-math.inf, into=[gates]),
+        "soft_gate_pack, d as residual, two in place": lambda: pack(
+            last, gates, None, None, gates, branches=[1, 2], into=[other, torch.zeros_like(last)]
+        ),
         "soft_gate_pack, d + residual, branch": lambda: pack(last, last, None, None, last, branches=[1]),
         "soft_gate_pack, d + residual, two": lambda: pack(last, last, None, None, last, branches=[1, 2]),
         "soft_gate_pack, d + residual, two, bytes": lambda: pack(

@@ -32,6 +32,7 @@ FLAT = {
     "soft_gate_pack, ones where v": (4, 8),
     "soft_gate_pack, d": (8, 8),
     "soft_gate_pack, d, v in place": (8, 4),
+    "soft_gate_pack, d as residual, two in place": (12, 12),
     "soft_gate_pack, d + residual, branch": (12, 8),
     "soft_gate_pack, d + residual, two": (12, 12),
     "soft_gate_pack, d + residual, two, bytes": (12, 4),

@@ -52,6 +52,13 @@ def _arguments(make, names: tuple[str, ...], channels: int, dtype: torch.dtype) 
     ]
 
 
+def _compare_in_place(z: Tensor, *others, quantise: bool) -> tuple[Tensor, ...]:
+    """v and the gates of soft_gate_pack_; `others` as soft_gate_pack has them, without `quantise`."""
+    branches = others[5]
+    gates = [torch.full_like(z, 99, dtype=torch.uint8 if quantise else z.dtype) for _ in branches]
+    return compare("soft_gate_pack_", z, *(*gates, None)[:2], *others)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", SHAPES)
@@ -59,7 +66,7 @@ def test_several_programs(launches, shape, layout, dtype):
     tensors = _arguments(lambda: random(SHAPES[shape], dtype, layout), TENSORS["all"], SHAPES[shape][1], dtype)
     _, first, _ = compare("soft_gate_pack", *tensors, *GATES["two"], 1e-6, 0.1, 1.7, 0, False)
     assert launches.pop() > ("soft_gate_pack", 2)
-    _, _, second = compare("soft_gate_pack_", *tensors, *GATES["two"], 0.25, 0.0, INF, 2, True)
+    _, _, second = _compare_in_place(*tensors, *GATES["two"], 0.25, 0.0, INF, 2, quantise=True)
     assert launches.pop() > ("soft_gate_pack", 2)
     g, skip = (random((2 * first.shape[0], *first.shape[1:]), dtype, layout) for _ in range(2))
     compare("soft_gate", g, first, skip)
@@ -83,8 +90,9 @@ def test_variants(tensors, gates, dtype, quantise):
         )
         # ReLU, ReLU6 and what has no bounds take turns, as do the numerators.
         low, high = ((0.0, INF), (0.0, 6.0), (-INF, INF))[number % 3]
-        for name in ("soft_gate_pack", "soft_gate_pack_"):
-            compare(name, *given, *GATES[gates], 0.25, low, high, (number + (name[-1] == "_")) % 3, quantise)
+        numbers = (*GATES[gates], 0.25, low, high)
+        compare("soft_gate_pack", *given, *numbers, number % 3, quantise)
+        _compare_in_place(*given, *numbers, (number + 1) % 3, quantise=quantise)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -132,14 +140,15 @@ def test_strides(layout, dtype):
 
     d, residual = make(layout="permuted"), make(layout="sliced")
     bias, d_bias = torch.randn(10).to(dtype)[::2], torch.randn(1).to(dtype).expand(5)
-    numbers = (*GATES["two"], 0.25, 0.0, INF, 0, False)
-    _, first, second = compare("soft_gate_pack", make(), d, bias, d_bias, residual, *numbers)
+    numbers = (*GATES["two"], 0.25, 0.0, INF, 0)
+    _, first, second = compare("soft_gate_pack", make(), d, bias, d_bias, residual, *numbers, False)
     g = make((6, 5, 7, 3))
     compare("soft_gate", g, first, make((6, 5, 7, 3), "permuted"))
     # Gates in another order than the signal's.
     compare("soft_gate", g, second.transpose(2, 3).contiguous().transpose(2, 3), make((6, 5, 7, 3), "sliced"))
     if layout in LAYOUTS:
-        compare("soft_gate_pack_", make(), d, bias, d_bias, residual, *numbers)
+        _compare_in_place(make(), d, bias, d_bias, residual, *numbers, quantise=False)
+        _compare_in_place(make(), d, bias, d_bias, d, *numbers, quantise=False)
         compare(
             "soft_gate_", g, statement.tensor(first.double().numpy(), dtype, "permuted"), residual.repeat(3, 1, 1, 1)
         )
@@ -181,7 +190,7 @@ def test_v_is_stored_in_place_only_where_it_differs(binding, monkeypatch, tensor
     given = _arguments(lambda: random((2, 5, 7, 3), torch.bfloat16, "contiguous"), TENSORS[tensors], 5, torch.bfloat16)
     bounds = ((-INF, INF), (0.0, INF), (-INF, 6.0))
     for low, high in bounds:
-        compare("soft_gate_pack_", *given, *GATES["two"], 0.25, low, high, 0, False)
+        _compare_in_place(*given, *GATES["two"], 0.25, low, high, 0, quantise=False)
     added = "bias" in TENSORS[tensors] or "residual" in TENSORS[tensors]
     assert stored == [added, True, True]
     stored.clear()
@@ -196,11 +205,31 @@ def test_arguments_that_share_memory():
         results = []
         for answer in (reference, triton):
             x = z.clone()
-            numbers = (*GATES["two"], 0.25, 0.0, 6.0, 0, False)
-            gates = answer(x, x, None, None, x, *numbers) if name == "soft_gate_pack_" else answer(x, x, x)
-            results.append([x, *(gates or ())])
+            gates = [torch.empty_like(x) for _ in range(2)] if name == "soft_gate_pack_" else []
+            if gates:
+                answer(x, *gates, x, None, None, x, *GATES["two"], 0.25, 0.0, 6.0, 0)
+            else:
+                answer(x, x, x)
+            results.append([x, *gates])
         for want, got in zip(*results, strict=True):
             assert torch.equal(got.nan_to_num(77.0), want.nan_to_num(77.0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gates_of_two_parts(binding, layout, dtype):
+    """The gates of α-β: of v over the part z and over the part d, which is also the residual."""
+    z, bias = (x.to(dtype) for x in (torch.randn(2, 8, 7, 5).abs(), torch.randn(8).abs()))
+    z = z.to(memory_format=LAYOUTS[layout])
+    d = -random(z.shape, dtype, layout, special=False).abs()
+    gates = [torch.full_like(z, 99) for _ in range(2)]
+    v = z.clone()
+    binding.soft_gate_pack_(v, *gates, d, bias, None, d, [1.0, 0.0, 0.0, 1.0], [0, 0], 0.25, 0.0, INF, 0)
+    part, below = (z.double() + bias.double().view(-1, 1, 1)), d.double()
+    want = (part + below).relu()
+    close = {"rtol": 2 * torch.finfo(dtype).eps, "atol": 4 * torch.finfo(dtype).eps}
+    for got, exact in zip((v, *gates), (want, want / (part + 0.25), want / (below - 0.25)), strict=True):
+        torch.testing.assert_close(got.double(), exact, **close)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4), (0,)], ids=str)
@@ -209,7 +238,7 @@ def test_nothing_at_all(launches, shape):
     for quantise in (False, True):
         v, first, second = compare("soft_gate_pack", z, z, None, None, None, *GATES["two"], 0.25, 0.0, INF, 0, quantise)
         assert v.shape == first.shape == second.shape == shape
-        compare("soft_gate_pack_", z, None, None, None, None, *GATES["one"], 0.25, 0.0, INF, 0, quantise)
+        _compare_in_place(z, None, None, None, None, *GATES["one"], 0.25, 0.0, INF, 0, quantise=quantise)
         compare("soft_gate", z, first, z)
         compare("soft_gate_", z, first, None)
     assert not launches
@@ -218,10 +247,14 @@ def test_nothing_at_all(launches, shape):
 def test_checks_do_not_hide_behind_plans(binding):
     binding._plans.clear()
     z, q = torch.randn(2, 3, 4, 4), torch.rand(1, 3, 4, 4)
+    last, two = z.to(memory_format=torch.channels_last), {"factors": [1.0, 0.0] * 2, "branches": [1, 2]}
+    nothing = (None,) * 5
     for epsilon in (0.25, 0.5):
         ops.soft_gate_pack(z, epsilon=epsilon)
+        ops.soft_gate_pack_(z.clone(), epsilon=epsilon)
+        ops.soft_gate_pack_(z.clone(), epsilon=epsilon, **two)
         ops.soft_gate(z, q)
-    assert len(binding._plans) == 2
+    assert len(binding._plans) == 4
     for call, message in (
         (lambda: ops.soft_gate_pack(z, epsilon=-0.5), "epsilon must not be negative"),
         (lambda: ops.soft_gate_pack(z, epsilon=math.nan), "epsilon must not be negative"),
@@ -231,6 +264,10 @@ def test_checks_do_not_hide_behind_plans(binding):
         (lambda: ops.soft_gate_pack(z, d_bias=torch.randn(3)), "d_bias must be None without d"),
         (lambda: ops.soft_gate_pack(z, bias=torch.randn(2)), "bias must have shape"),
         (lambda: ops.soft_gate_pack_(z[..., ::2]), "z must be dense"),
+        (lambda: ops.soft_gate_pack_(z, out=[z.double()]), "q must have z's dtype"),
+        (lambda: ops.soft_gate_pack_(z, out=[last]), "q must have z's shape and dense order"),
+        (lambda: ops.soft_gate_pack_(z, out=[z * 1, last], **two), "second must have z's shape and dense order"),
+        (lambda: binding.soft_gate_pack_(z, z * 1, *nothing, *two.values(), 0.25, 0.0, INF, 0), "second must be given"),
         (lambda: ops.soft_gate(z, q.double()), "q must have the dtype of g"),
         (lambda: ops.soft_gate(z, q[..., :2]), "q must have g's shape"),
         (lambda: ops.soft_gate(z, q, z[:1]), "skip must have the shape of g"),
@@ -238,8 +275,8 @@ def test_checks_do_not_hide_behind_plans(binding):
     ):
         with pytest.raises(RuntimeError, match=message):
             call()
-    assert len(binding._plans) == 2
+    assert len(binding._plans) == 4
     # Numbers that change what a call returns have plans of their own.
     assert ops.soft_gate_pack(z, quantise=True)[1].dtype == torch.uint8
-    assert ops.soft_gate_pack(z, factors=[1.0, 0.0] * 2, branches=[1, 2])[2].shape == z.shape
+    assert ops.soft_gate_pack(z, **two)[2].shape == z.shape
     assert ops.soft_gate_pack(z)[2].shape == (0,)
