@@ -264,7 +264,8 @@ def soft_gate_pack_(
     if out is None:
         dtype = torch.uint8 if quantise else z.dtype
         out = tuple(torch.empty_like(z, dtype=dtype) for _ in range(count))
-    torch._check(len(out) == count, lambda: f"out must hold a tensor for each of {count} gate(s), got {len(out)}")
+    if len(out) != count:
+        raise RuntimeError(f"out must hold a tensor for each of {count} gate(s), got {len(out)}")
     second = out[1] if count == 2 else None
     numbers = (list(factors), list(branches), epsilon, lo, hi, numerator)
     _implementation("soft_gate_pack_", z)(z, out[0], second, d, bias, d_bias, residual, *numbers)

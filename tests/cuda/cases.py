@@ -114,6 +114,7 @@ def soft_gate_pack(
     bias: bool = False,
     d_bias: bool = False,
     residual: bool = False,
+    twice: bool = False,
     factors: tuple[float, ...] = (1.0, 0.25),
     branches: tuple[int, ...] = (0,),
     epsilon: float = 1e-3,
@@ -126,14 +127,18 @@ def soft_gate_pack(
     most_blocks: int = 2,
     threads: bool = False,
 ) -> Call:
-    """soft_gate_pack of a tensor of the given shape, which is not empty; in place without bounds it stores no v."""
+    """soft_gate_pack of a tensor of the given shape, which is not empty; in place without bounds it stores no v.
+
+    `twice`: d is the residual too, in the same memory.
+    """
     z, below, other = (random(shape, dtype, layout, special) if wanted else None for wanted in (True, d, residual))
+    other = below if twice else other
     b, below_b = (random(shape[1:2], dtype, "contiguous", special) if wanted else None for wanted in (bias, d_bias))
     arguments = (below, b, below_b, other, factors, branches, epsilon, *bounds, numerator, quantise)
     with ops.backend("reference"):
         v, *gates = ops.soft_gate_pack(z, *arguments)
     made = [as_bytes(gate, z) for gate in gates[: len(branches)]] + [None] * (2 - len(branches))
-    stored = not (in_place and bounds == (-math.inf, math.inf) and not bias and not residual)
+    stored = not (in_place and bounds == (-math.inf, math.inf) and not bias and other is None)
     inputs = {
         "z": as_bytes(z),
         "d": as_bytes(below, z),
@@ -161,6 +166,8 @@ def soft_gate_pack(
         "threads": threads,
     }
     aliases = {"v": "z"} if in_place and stored else {}
+    if twice:
+        aliases["residual"] = "d"
     return Call("soft_gate_pack", dtype, inputs, expected, parameters, aliases, offsets or {})
 
 

@@ -33,6 +33,8 @@ def _calls(threads: bool, dtypes: tuple[str, ...]) -> list[calls.Call]:
                         **gates,
                     )
                 )
+            parts = {"twice": True, "factors": (1.0, 0.0, 0.0, 1.0), "branches": (0, 0), "in_place": True}
+            made.append(cases.soft_gate_pack(shape, dtype, layout, threads=threads, **parts))
         for classes, quantised in ((1, False), (3, True)):
             for shape in ((2, 3, 5, 7), (2, 16, 3, 4)):
                 made.append(

@@ -28,6 +28,13 @@ KINDS = {
     "gamma": {"residual": True, "branches": (2,), "epsilon": 0.0, "bounds": (-1.0, 0.25)},
     "branches of one map": {"d": False, "factors": (1.0, 0.0, -0.3, 0.0), "branches": (1, 2), "numerator": 1},
     "alpha, beta": {"factors": (0.0, 1.0, 1.0, -1.0), "branches": (0, 0), "bounds": (-INF, INF), "in_place": True},
+    "parts": {
+        "bias": True,
+        "twice": True,
+        "factors": (1.0, 0.0, 0.0, 1.0),
+        "branches": (0, 0),
+        "in_place": True,
+    },
     "everything": {
         "bias": True,
         "d_bias": True,
