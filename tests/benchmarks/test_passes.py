@@ -119,8 +119,8 @@ LIKE = {
 }
 ENGINE = ("reluxfast cpp", "reluxfast reference")
 # Forward passes. Epsilon needs one pass each way; z+ and gamma a second denominator; alpha-beta a second numerator
-# besides. Before a residual addition gamma needs a second numerator too. On signed pixels alpha-beta needs eight products,
-# not four; seven, with z less the positive part for the negative one, would lose the digits of a small negative part.
+# besides. Before a residual addition gamma needs a second numerator too. On signed pixels alpha-beta needs eight
+# products, not four; seven, with z less the positive part for the negative one, would lose the digits of a small part.
 BARS = {
     ("vgg", "epsilon"): 2.05,
     ("vgg", "epsilon_plus"): 3.1,
