@@ -132,7 +132,7 @@ def max_pool_pack_reference(
     # Half types have no pooling kernel everywhere; widening keeps the order of the values.
     wide = x.to(accumulation_dtype(x.dtype)).contiguous()
     if relu:
-        wide = torch.where(0 > wide, wide.new_zeros(()), wide)
+        wide = torch.where(wide <= 0, wide.new_zeros(()), wide)  # NaN stays, and -0 becomes 0
     y, index = _POOLS[len(kernel)](
         wide, list(kernel), list(stride), list(padding), list(dilation), ceil_mode=ceil_mode, return_indices=True
     )
