@@ -7,7 +7,7 @@ result = rx.attribute(model, x, target=3, method="guided_backprop")
 from reluxfast import rules
 from reluxfast.attribution import Attribution
 from reluxfast.captured import refresh
-from reluxfast.composites import composite, composites
+from reluxfast.composites import Layer, composite, composites
 from reluxfast.coverage import Coverage, coverage
 from reluxfast.errors import BackendUnavailable, InvalidInput, ReluxfastError, UnsupportedNode
 from reluxfast.explainer import Explainer, attribute
@@ -36,6 +36,7 @@ __all__ = [
     "Explainer",
     "Info",
     "InvalidInput",
+    "Layer",
     "ReluxfastError",
     "Report",
     "ReportRow",

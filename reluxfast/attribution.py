@@ -18,7 +18,7 @@ class Attribution:
 
     Attributes:
         values: Tensor shaped like `x` (or a tuple of them for several inputs); (N, K, ...) for `target="all"`;
-            (N, 1, H, W) for Grad-CAM. Detached, in the dtype of `x`.
+            (N, 1, H, W) for Grad-CAM. In the dtype of `x`; detached, but for LRP with `create_graph`.
         output: (N, ...) output of the model for `x`.
         target: the target as given.
         method: name of the method.
@@ -27,7 +27,8 @@ class Attribution:
         standard_error: like `values`, for sampling methods, else None.
         n_evaluations: forward passes per row.
         balance: where relevance went, node by node, for LRP that was asked for it; else None.
-        layers: name of a node's value -> relevance there, likewise.
+        layers: relevance inside the network, in the dtype computed in: by name of a node's value, or by path of the
+            layers asked for.
     """
 
     values: Any
@@ -44,8 +45,8 @@ class Attribution:
     def numpy(self) -> np.ndarray | tuple[np.ndarray, ...]:
         """`values` as numpy array(s) on the host."""
         if isinstance(self.values, tuple):
-            return tuple(v.cpu().numpy() for v in self.values)
-        return self.values.cpu().numpy()
+            return tuple(v.detach().cpu().numpy() for v in self.values)
+        return self.values.detach().cpu().numpy()
 
     def plot(self, images: torch.Tensor | np.ndarray | None = None, **options: Any):
         """Draws the attribution; see `reluxfast.plots.plot_attribution`. Returns (fig, axes)."""

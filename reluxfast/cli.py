@@ -289,8 +289,9 @@ def _explain(arguments: argparse.Namespace) -> int:
     if arguments.coverage and arguments.method != "lrp":
         raise rx.InvalidInput("--coverage", "is an option of lrp", f"--method {arguments.method}", "Leave it out")
     program, x = _read(arguments)
-    if arguments.coverage and not arguments.json:
-        print(rx.coverage(program, x, **options), end="\n\n")
+    rules = rx.coverage(program, x, **options) if arguments.coverage else None
+    if rules is not None and not arguments.json:
+        print(rules, end="\n\n")
     if "layer" in _options_of(arguments.method) and "layer" not in options:
         maps = map_layers(rx.Explainer(program, x).captured.engine().graph)
         remedy = f"Convolutions of this model: {', '.join(maps)}" if maps else "This model has no named convolution"
@@ -300,7 +301,8 @@ def _explain(arguments: argparse.Namespace) -> int:
     name = "_".join(filter(None, (file.stem, file.suffix[1:])))  # x.npy and x.png are told apart
     written = explain_files(program, x, arguments.target, arguments.method, options, Path(arguments.out), name)
     if arguments.json:
-        _print_json(written.as_dict())
+        rows = None if rules is None else [{**vars(row), "rule": row.does} for row in rules.rows]
+        _print_json(written.as_dict() | ({} if rows is None else {"coverage": rows}))
     else:
         print(written)
     return 0

@@ -7,6 +7,7 @@ ones are those of the literature (Montavon et al. 2019; Kohlbrenner et al. 2020;
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -137,9 +138,13 @@ def composite(name: str, **arguments: Any) -> Composite:
     if make is None:
         near = difflib.get_close_matches(str(name), _NAMED, 1)
         hint = f"Did you mean {near[0]!r}?" if near else ""
-        raise InvalidInput("composite", f"must be one of {', '.join(composites())}", repr(name), hint)
-    try:
-        return make(**arguments)
-    except TypeError as error:
-        takes = ", ".join(make.__code__.co_varnames[: make.__code__.co_argcount]) or "no arguments"
-        raise InvalidInput("composite", f"{name} takes {takes}", ", ".join(arguments) or "none") from error
+        if name in RELU_RULES:
+            hint = "It assigns no rules to layers; lrp takes it by name"
+        raise InvalidInput("composite", f"must be one of {', '.join(_NAMED)}", repr(name), hint)
+    parameters = inspect.signature(make).parameters
+    required = [p for p, about in parameters.items() if about.default is about.empty]
+    if not set(required) <= arguments.keys() <= parameters.keys():
+        takes = ", ".join(f"{p} (required)" if p in required else p for p in parameters)
+        hint = f"Write rx.composite({name!r}, {', '.join(f'{p}=...' for p in required)})" if required else ""
+        raise InvalidInput("composite", f"{name} takes {takes}", ", ".join(arguments) or "none", hint)
+    return make(**arguments)

@@ -11,7 +11,6 @@ from reluxfast.captured import Model, captured
 from reluxfast.composites import RELU_RULES, Layer
 from reluxfast.errors import InvalidInput, UnsupportedNode
 from reluxfast.explainer import Explainer
-from reluxfast.graph import Graph
 from reluxfast.graph.fold import foldable
 from reluxfast.methods.inputs import as_tuple, check_like
 from reluxfast.methods.lrp import assignment
@@ -98,7 +97,7 @@ def coverage(
         engine.plan(False, None, assigned)
     except UnsupportedNode as error:
         refusal = str(error)
-    live = _between(graph)
+    live = graph.leading_to(graph.output)
     rules = dict(assigned.rules)
     folds = foldable(graph, frozenset((*graph.inputs, graph.output)))
     rows = []
@@ -111,17 +110,6 @@ def coverage(
             does = f"folded into {folds[node.name]}"
         rows.append(CoverageRow(node.name, node.op, node.module_path, kind, rule, does))
     return Coverage(rows, refusal)
-
-
-def _between(graph: Graph) -> set[str]:
-    """Values on a way from an input to the output."""
-    found, todo = set(), [graph.output]
-    while todo:
-        name = todo.pop()
-        if name not in found:
-            found.add(name)
-            todo += graph.nodes[name].inputs
-    return found
 
 
 def _named(rule: Rule) -> str:

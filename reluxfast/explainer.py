@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 from reluxfast import ops
 from reluxfast.attribution import Attribution
+from reluxfast.balance import Balance
 from reluxfast.captured import Captured, Model, captured, original
 from reluxfast.errors import InvalidInput
 from reluxfast.methods import METHODS
@@ -238,8 +240,23 @@ def _result(
         standard_error=packed(outcome.standard_error),
         n_evaluations=outcome.n_evaluations,
         balance=outcome.balance,
-        layers=outcome.layers,
+        layers=None if outcome.layers is None else _apart(outcome.layers, finite),
     )
+
+
+def _apart(layers: Mapping[str, Any], finite: torch.Tensor) -> dict[str, Any]:
+    """Relevance inside the network, each in memory of its own, and NaN where the explained output is not finite."""
+    seen: set[int] = set()
+
+    def own(value: Any) -> Any:
+        if isinstance(value, list):
+            return [own(v) for v in value]
+        if not bool(finite.all()):
+            bad = ~finite.view(*finite.shape, *[1] * (value.dim() - finite.dim()))
+            value = value.masked_fill(bad, float("nan"))
+        return value.clone() if value.data_ptr() in seen or seen.add(value.data_ptr()) else value
+
+    return {name: own(value) for name, value in layers.items()}
 
 
 def _empty(
@@ -256,7 +273,16 @@ def _empty(
     row = attribute_captured(known, one if isinstance(x, tuple) else one[0], first, method, options)
 
     def cut(v: Any) -> Any:
-        return tuple(i[:0] for i in v) if isinstance(v, tuple) else v[:0]
+        if v is None or isinstance(v, torch.Tensor):
+            return None if v is None else v[:0]
+        if isinstance(v, dict):
+            return {name: cut(value) for name, value in v.items()}
+        if isinstance(v, Balance):
+            rows = [
+                replace(r, **{n: cut(t) for n, t in vars(r).items() if isinstance(t, torch.Tensor)}) for r in v.rows
+            ]
+            return Balance(rows, cut(v.logit), cut(v.at_input))
+        return type(v)(cut(i) for i in v)
 
     return Attribution(
         values=cut(row.values),
@@ -264,7 +290,9 @@ def _empty(
         target=target,
         method=method,
         options=row.options,
-        base_value=None if row.base_value is None else row.base_value[:0],
-        standard_error=None if row.standard_error is None else cut(row.standard_error),
+        base_value=cut(row.base_value),
+        standard_error=cut(row.standard_error),
         n_evaluations=row.n_evaluations,
+        balance=cut(row.balance),
+        layers=cut(row.layers),
     )

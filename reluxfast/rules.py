@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import torch
@@ -26,9 +27,14 @@ class Rule:
 
 
 def _check_number(rule: str, name: str, value: Any, least: float = 0.0) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not least <= value < math.inf:
         raise InvalidInput(name, f"of {rule} must be a finite number of at least {least:g}", repr(value))
+
+
+def _check_flag(rule: str, name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise InvalidInput(name, f"of {rule} must be True or False", repr(value))
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class Gamma(_Stabilised):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_number("Gamma", "gamma", self.gamma)
+        _check_flag("Gamma", "split", self.split)
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,10 @@ class ZPlus(_Stabilised):
     """
 
     split: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_flag("ZPlus", "split", self.split)
 
 
 @dataclass(frozen=True)
@@ -156,7 +167,16 @@ class ZBox(Rule):
 
     def __post_init__(self) -> None:
         _check_number("ZBox", "epsilon", self.epsilon)
+        for name in ("low", "high"):
+            value = getattr(self, name)
+            if isinstance(value, torch.Tensor):
+                # What the caller does with its memory later is no business of this rule.
+                object.__setattr__(self, name, value.detach().clone())
+            elif not isinstance(value, Real) or isinstance(value, bool):
+                raise InvalidInput(name, "of ZBox must be a number or a Tensor that fits one row", repr(value))
         low, high = (torch.as_tensor(v, dtype=torch.float64).cpu() for v in (self.low, self.high))
+        if not (low.isfinite().all() and high.isfinite().all()):
+            raise InvalidInput("low", "and high of ZBox must be finite", f"{self.low} and {self.high}")
         try:
             fits = bool((low <= high).all())
         except RuntimeError:

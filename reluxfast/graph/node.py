@@ -88,6 +88,16 @@ class Graph:
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
 
+    def leading_to(self, value: str) -> set[str]:
+        """Values from which a signal comes to `value`, which is one of them."""
+        found, todo = set(), [value]
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo += self.nodes[name].inputs
+        return found
+
     def users(self) -> dict[str, list[str]]:
         """Name of each value -> names of the nodes that read it (once per node)."""
         found: dict[str, list[str]] = {name: [] for name in self.nodes}

@@ -62,6 +62,13 @@ def lrp(
     Returns:
         values like x; they sum to the logit less what biases and stabilisers took.
     """
+    for name, value in (("balance", balance), ("create_graph", create_graph)):
+        if not isinstance(value, bool):
+            raise InvalidInput(name, "must be True or False", repr(value))
+    if gates not in STORAGES:
+        raise InvalidInput("gates", f"must be one of {', '.join(STORAGES)}", repr(gates))
+    if create_graph and not torch.is_grad_enabled():
+        raise InvalidInput("create_graph", "needs gradients enabled", "torch.no_grad or torch.inference_mode")
     if start is not None:
         run = run.starting_at(start)
     outcome = _relevance(run, composite, (layer_rules, fallback, products), return_layers, balance, gates, create_graph)
@@ -74,7 +81,9 @@ def _relevance(
     run: Run, composite: Chosen, given: tuple, layers: Any, balance: bool, gates: str, graph: bool
 ) -> Outcome:
     if isinstance(composite, str) and composite in RELU_RULES:
-        return _by_relu_rule(run, composite, {"layer_rules": given[0], "return_layers": layers, "create_graph": graph})
+        others = dict(zip(("layer_rules", "fallback", "products"), given, strict=True))
+        others |= {"return_layers": layers, "balance": balance, "create_graph": graph}
+        return _by_relu_rule(run, composite, others | {"gates": "" if gates == "full" else gates})
     rules = assignment(run.engine.graph, composite, *given, gates=gates)
     if not graph:
         return _walked(run, rules, layers, balance)
@@ -93,8 +102,6 @@ def assignment(
     gates: str = "full",
 ) -> Assignment:
     """What the options of `lrp` mean for a graph."""
-    if gates not in STORAGES:
-        raise InvalidInput("gates", f"must be one of {', '.join(STORAGES)}", repr(gates))
     chosen = named(composite) if isinstance(composite, str) else composite
     return Assignment(tuple(assign(graph, chosen, layer_rules, fallback, products).items()), gates)
 
@@ -108,7 +115,7 @@ def _by_relu_rule(run: Run, composite: str, others: dict[str, Any]) -> Outcome:
 
 
 def _walked(run: Run, rules: Assignment, layers: Any, balance: bool) -> Outcome:
-    chosen = {} if isinstance(layers, bool) else _chosen(run, layers)
+    chosen = None if isinstance(layers, bool) else _chosen(run, layers)
     everywhere = layers is True
     graph = run.engine.graph
     stops = frozenset(chosen.values()) | frozenset(graph.inputs) if chosen else None
@@ -120,7 +127,7 @@ def _walked(run: Run, rules: Assignment, layers: Any, balance: bool) -> Outcome:
         return walked.signals[name] if name in relevance else run.over_classes(found[name]) * walked.signals[name]
 
     outcome = Outcome([at(name) for name in graph.inputs], walked.output)
-    if chosen:
+    if chosen is not None:
         outcome.layers = {path: at(name) for path, name in chosen.items()}
     if everywhere or balance:
         accounts = _joined(walked.accounts, run)
@@ -133,10 +140,18 @@ def _walked(run: Run, rules: Assignment, layers: Any, balance: bool) -> Outcome:
 
 def _chosen(run: Run, layers: Any) -> dict[str, str]:
     """Path -> value; the value of a map whose batch norm is folded into it is that of the batch norm."""
-    listed = [layers] if isinstance(layers, str | nn.Module) else list(layers)
+    listed = [layers] if isinstance(layers, str | nn.Module) else layers
+    if not isinstance(listed, list | tuple) or not all(isinstance(layer, str | nn.Module) for layer in listed):
+        raise InvalidInput("return_layers", "must be True, False, or modules or their paths", repr(layers))
     graph = run.engine.graph
     folds = {source: bn for bn, source in foldable(graph, frozenset(graph.inputs)).items()}
-    names = {layer if isinstance(layer, str) else run.path_of(layer): run.layer(layer) for layer in listed}
+    names = {
+        layer if isinstance(layer, str) else run.path_of(layer): run.layer(layer, "return_layers") for layer in listed
+    }
+    before = graph.leading_to(graph.output)
+    for path, name in names.items():
+        if name not in before:
+            raise InvalidInput("return_layers", "must lie on the way to what is explained", repr(path))
     return {path: folds.get(name, name) for path, name in names.items()}
 
 

@@ -76,7 +76,7 @@ class Run:
 
     def starting_at(self, layer: str | nn.Module) -> Run:
         """This run with the value of a layer in the place of the output."""
-        return replace(self, engine=self.engine.ending_at(self.layer(layer)), hidden=True)
+        return replace(self, engine=self.engine.ending_at(self.layer(layer, "start")), hidden=True)
 
     def differentiable(self) -> Run:
         """This run on the path that can itself be differentiated; call it with the reference backend active."""
@@ -91,9 +91,9 @@ class Run:
         """Number of classes explained at once, None for a single target per row."""
         return None if self.flat is not None else int(self.engine.graph.nodes[self.engine.graph.output].shape[1])
 
-    def layer(self, layer: str | nn.Module) -> str:
-        """Name of the value that a layer returns."""
-        return layer_value(self.engine.graph, layer, self.path_of)
+    def layer(self, layer: str | nn.Module, argument: str = "layer") -> str:
+        """Name of the value that a layer, passed as `argument`, returns."""
+        return layer_value(self.engine.graph, layer, self.path_of, argument)
 
     def walk(
         self,

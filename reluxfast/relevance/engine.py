@@ -18,13 +18,23 @@ from reluxfast.relevance.lrp.signals import Account
 from reluxfast.relevance.maps import channels_last
 from reluxfast.relevance.plan import Plan, make_plan
 from reluxfast.relevance.rows import check_rows
-from reluxfast.relevance.schedule import CPU_CHUNK_BYTES, merged, outer_rows, parts, peak_row_bytes
+from reluxfast.relevance.schedule import CPU_CHUNK_BYTES, Part, merged, outer_rows, parts, peak_row_bytes
 from reluxfast.relevance.spare import Spare
 from reluxfast.relevance.walk import Tape, forward, release, reverse
 
 _RELEVANCE_PLANS = 4
+_STARTS = 4
 # (output rows, index of the first of them) -> seeds (times * rows, ...) and times, one pair per reverse walk
 Seeds = Callable[[torch.Tensor, int], Iterator[tuple[torch.Tensor, int]]]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, its finest division, and the bytes that one row needs at its worst moment."""
+
+    plan: Plan
+    fine: list[Part]
+    peak: int
 
 
 @dataclass
@@ -78,9 +88,15 @@ class Engine:
 
         With `rules` it carries relevance; few of those are remembered, as each holds weights of its own.
         """
+        return self.planned(native, stops, rules).plan
+
+    def planned(self, native: bool, stops: frozenset[str] | None, rules: Assignment | None) -> Planned:
+        """The plan with what is known of its size."""
         key = (native, stops, rules)
         with self._lock:
-            if key not in self._plans:
+            if key in self._plans:
+                self._plans[key] = self._plans.pop(key)  # the latest stands last
+            else:
                 of_relevance = [k for k in self._plans if k[2] is not None]
                 if rules is not None and len(of_relevance) >= _RELEVANCE_PLANS:
                     del self._plans[of_relevance[0]]
@@ -90,8 +106,8 @@ class Engine:
                     else:
                         plan = make_relevance_plan(self.graph, self.weights, native, rules, stops)
                 size_of = self.chunk_dtype or self.dtype
-                self._plans[key] = (plan, parts(plan, size_of), peak_row_bytes(plan, size_of))
-            return self._plans[key][0]
+                self._plans[key] = Planned(plan, parts(plan, size_of), peak_row_bytes(plan, size_of))
+            return self._plans[key]
 
     def _spare(self, plan: Plan) -> Spare | None:
         """Memory for the tapes of a plan; on other devices, and under a budget, the allocator's own."""
@@ -101,6 +117,8 @@ class Engine:
         """This engine for the part of the network that makes `value`, which becomes its output."""
         with self._lock:
             if value not in self._ending_at:
+                if len(self._ending_at) >= _STARTS:
+                    del self._ending_at[next(iter(self._ending_at))]
                 self._ending_at[value] = replace(
                     self, graph=replace(self.graph, output=value), _plans={}, _ending_at={}, _lock=threading.Lock()
                 )
@@ -119,9 +137,9 @@ class Engine:
         with numerics(self.device):
             check_rows(make_plan(self.graph, self.weights, native=False), rows, self.dtype, reference)
 
-    def batches(self, plan_key: tuple, rows: int) -> tuple[int, list]:
+    def batches(self, planned: Planned, rows: int) -> tuple[int, list]:
         """Rows per outer batch, and the parts with their rows per chunk."""
-        _, fine, peak = self._plans[plan_key]
+        fine, peak = planned.fine, planned.peak
         if self.graph.batch is not None:
             return self.graph.batch, merged(fine, self.graph.batch, None)
         outer = outer_rows(fine, peak, self.device, self.memory_budget) or max(rows, 1)
@@ -131,8 +149,9 @@ class Engine:
     def tape(self, inputs: Sequence[torch.Tensor], rule: str, native: bool) -> Tape:
         """Forward pass over all rows at once (within one outer batch) and its tape."""
         with numerics(self.device):
-            plan = self.plan(native)
-            _, sizes = self.batches((native, None, None), inputs[0].shape[0])
+            planned = self.planned(native, None, None)
+            plan = planned.plan
+            _, sizes = self.batches(planned, inputs[0].shape[0])
             return forward(plan, sizes, self.prepared(inputs), rule)[2]
 
     def outputs(self, inputs: Sequence[torch.Tensor], native: bool) -> torch.Tensor:
@@ -164,9 +183,10 @@ class Engine:
             account: whether to write down what became of relevance at every step.
             progress: what to call the work in a progress bar (shown when it takes more than a second).
         """
-        plan = self.plan(native, stops, rules)
+        planned = self.planned(native, stops, rules)
+        plan = planned.plan
         rows = inputs[0].shape[0]
-        outer, sizes = self.batches((native, stops, rules), rows)
+        outer, sizes = self.batches(planned, rows)
         outputs, layers, signals, accounts = [], {}, {name: [] for name in plan.stops}, []
         with (
             self._numerics(),

@@ -27,9 +27,10 @@ def bare_calls(
         engine, inputs, native: as for `Engine.walk`.
         rules: of a walk of relevance; None: a gradient walk.
     """
-    plan = engine.plan(native, None, rules)
+    planned = engine.planned(native, None, rules)
+    plan = planned.plan
     rows = inputs[0].shape[0]
-    outer, sizes = engine.batches((native, None, rules), rows)
+    outer, sizes = engine.batches(planned, rows)
     forwards, backwards = [], []
     for start in range(0, rows, outer):
         count = min(outer, rows - start)

@@ -11,13 +11,16 @@ from reluxfast.errors import InvalidInput
 from reluxfast.graph import Graph
 
 
-def layer_value(graph: Graph, layer: str | nn.Module, path_of: Callable[[nn.Module], str | None]) -> str:
+def layer_value(
+    graph: Graph, layer: str | nn.Module, path_of: Callable[[nn.Module], str | None], argument: str = "layer"
+) -> str:
     """Name of the value that a layer returns.
 
     Args:
         graph: the captured graph.
         layer: a module of the model, its dotted path, or "path#2" for the second call of a reused module.
         path_of: module -> path on the explained model.
+        argument: what the layer was passed as, for messages.
 
     Raises:
         InvalidInput: no such layer, a layer called several times, one that returns no value of its own, or one that
@@ -25,27 +28,27 @@ def layer_value(graph: Graph, layer: str | nn.Module, path_of: Callable[[nn.Modu
     """
     path = path_of(layer) if isinstance(layer, nn.Module) else layer
     if path is None:
-        raise InvalidInput("layer", "must be a module of the explained model", type(layer).__name__)
+        raise InvalidInput(argument, "must be a module of the explained model", type(layer).__name__)
     if not isinstance(path, str):
-        raise InvalidInput("layer", "must be a module or its dotted path", type(layer).__name__)
+        raise InvalidInput(argument, "must be a module or its dotted path", type(layer).__name__)
     path, _, number = path.partition("#")
     if path not in graph.modules:
         near = difflib.get_close_matches(path, sorted(graph.modules), 3)
         listed = near or sorted(m for m in graph.modules if m)[:10]
-        raise InvalidInput("layer", "must be the path of a module", repr(path), f"There are: {', '.join(listed)}")
+        raise InvalidInput(argument, "must be the path of a module", repr(path), f"There are: {', '.join(listed)}")
     names = graph.modules[path]
     calls = list(dict.fromkeys(call for node in graph for call in node.modules if call[0] in names))
     if path == "":
         return graph.output
     if not calls:
-        raise InvalidInput("layer", "must compute something", repr(path), "Choose the layer before or after it")
+        raise InvalidInput(argument, "must compute something", repr(path), "Choose the layer before or after it")
     if number:
         if not number.isdigit() or not 1 <= int(number) <= len(calls):
-            raise InvalidInput("layer", f"'{path}' is called {len(calls)} time(s)", f"#{number}")
+            raise InvalidInput(argument, f"'{path}' is called {len(calls)} time(s)", f"#{number}")
         call = calls[int(number) - 1]
     elif len(calls) > 1:
         raise InvalidInput(
-            "layer",
+            argument,
             f"'{path}' is called {len(calls)} times, so one call must be named",
             repr(path),
             f"Use '{path}#1' .. '{path}#{len(calls)}'",
@@ -58,9 +61,9 @@ def layer_value(graph: Graph, layer: str | nn.Module, path_of: Callable[[nn.Modu
     ends = [n for n in inside if n.name == graph.output or any(u not in names for u in users[n.name])]
     values = [n for n in ends if n.shape is not None and n.inputs]
     if not values:
-        raise InvalidInput("layer", "must return a value the output depends on", repr(path))
+        raise InvalidInput(argument, "must return a value the output depends on", repr(path))
     if len(values) > 1:
         raise InvalidInput(
-            "layer", "must return one value", f"{path!r} with {len(values)}", "Choose one of the layers inside it"
+            argument, "must return one value", f"{path!r} with {len(values)}", "Choose one of the layers inside it"
         )
     return values[0].name

@@ -23,7 +23,6 @@ def assign(
     layer_rules: Mapping[str, Rule] | None = None,
     fallback: str | None = None,
     products: str | None = None,
-    keep: frozenset[str] = frozenset(),
 ) -> dict[str, Rule | None]:
     """Value -> rule of the node that makes it.
 
@@ -34,7 +33,6 @@ def assign(
             and linear maps.
         fallback: "gradient": nodes without an LRP rule are walked by their derivative; None: they are an error.
         products: share of `rules.Product` for products of two values, where nothing else gives them a rule.
-        keep: values that are asked for, so that nothing behind them is folded into them.
 
     Raises:
         InvalidInput: an argument has the wrong form, or a path is none of the model's.
@@ -43,11 +41,16 @@ def assign(
         raise InvalidInput("fallback", 'must be None or "gradient"', repr(fallback))
     if products is not None and products not in SHARES:
         raise InvalidInput("products", f"must be None or one of {', '.join(SHARES)}", repr(products))
+    if layer_rules is not None and not isinstance(layer_rules, Mapping):
+        raise InvalidInput("layer_rules", "must be a dict of module path -> rule", type(layer_rules).__name__)
     overrides = _checked(graph, layer_rules or {})
     choose = _one_rule(composite) if isinstance(composite, Rule) else composite
+    if isinstance(choose, type) and issubclass(choose, Rule):
+        raise InvalidInput("composite", "must be a rule, not its class", choose.__name__, f"Pass {choose.__name__}()")
     if not callable(choose):
         raise InvalidInput("composite", "must be a name, a function layer -> rule, or a rule", type(composite).__name__)
-    folds = foldable(graph, keep | {graph.output} | frozenset(graph.inputs))
+    folds = foldable(graph, frozenset((graph.output, *graph.inputs)))
+    _check_folded(graph, folds, overrides)
     maps = [node for node in graph if kind_of(node) in _MAPS and node.inputs]
     first = maps[0].name if maps else None
     first_convolution = next((node.name for node in maps if kind_of(node) == "convolution"), None)
@@ -82,13 +85,21 @@ def _override(node: Node, kind: str, overrides: Mapping[str, Rule]) -> str | Non
     return next((path for path, _ in reversed(node.modules) if path in overrides), None)
 
 
+def _check_folded(graph: Graph, folds: Mapping[str, str], overrides: Mapping[str, Rule]) -> None:
+    for batch_norm, source in folds.items():
+        path, front = graph.nodes[batch_norm].module_path, graph.nodes[source].module_path
+        if path in overrides and path != front and not any(path == p for p, _ in graph.nodes[source].modules):
+            rule = "names a batch norm that is computed as part of the map in front of it"
+            raise InvalidInput("layer_rules", rule, repr(path), f"Give the rule to {front!r}")
+
+
 def _checked(graph: Graph, layer_rules: Mapping[str, Rule]) -> dict[str, Rule]:
     for path, rule in layer_rules.items():
         if path not in graph.modules:
-            near = difflib.get_close_matches(str(path), sorted(graph.modules), 3)
-            raise InvalidInput(
-                "layer_rules", "must be keyed by paths of modules", repr(path), f"There are: {', '.join(near)}"
-            )
+            listed = sorted(m for m in graph.modules if m)
+            listed = difflib.get_close_matches(str(path), listed, 3) or listed[:10]
+            there = f"There are: {', '.join(listed)}" if listed else "This model has no modules but itself, ''"
+            raise InvalidInput("layer_rules", "must be keyed by paths of modules", repr(path), there)
         if not isinstance(rule, Rule):
             raise InvalidInput("layer_rules", "must map to rules of reluxfast.rules", repr(rule))
     return {alias: rule for path, rule in layer_rules.items() for alias in graph.modules[path]}

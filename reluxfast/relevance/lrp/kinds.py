@@ -42,20 +42,6 @@ _THROUGH_ZERO = set(
 _GATES = set("sigmoid hardsigmoid softmax _softmax tanh".split())
 _ABOVE_ZERO = set("sigmoid softplus hardsigmoid exp softmax _softmax".split())
 
-KINDS = (
-    "convolution",
-    "linear",
-    "batch_norm",
-    "activation",
-    "max_pool",
-    "sum",
-    "carry",
-    "scale",
-    "shift",
-    "product",
-    "other",
-)
-
 
 def short_name(node: Node) -> str:
     """The operation's name without its namespace."""
@@ -63,7 +49,7 @@ def short_name(node: Node) -> str:
 
 
 def kind_of(node: Node) -> str:
-    """One of `KINDS`; "other" where no LRP rule is known."""
+    """`Layer.kind`; "other" where no LRP rule is known."""
     if node.kind in ("conv", "linear"):
         return "convolution" if node.kind == "conv" else "linear"
     if node.kind == "clamp":

@@ -46,7 +46,7 @@ class BoundPart:
 
 
 @dataclass
-class Pass:
+class Gating:
     """What one pass over z makes gates of.
 
     Attributes:
@@ -73,7 +73,7 @@ class MapStep(GatedStep):
 
     map: ConvMap | LinearMap | None = None
     summand: list[Bound] = field(default_factory=list)
-    passes: list[Pass] = field(default_factory=list)
+    passes: list[Gating] = field(default_factory=list)
     low: torch.Tensor | None = None
     high: torch.Tensor | None = None
     _constants: dict[tuple, torch.Tensor] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class MapStep(GatedStep):
             found.append(Denominator(d, factors, branches, one.parts[0].part.epsilon))
         return z, found
 
-    def _constant(self, one: Pass, x: torch.Tensor) -> torch.Tensor:
+    def _constant(self, one: Gating, x: torch.Tensor) -> torch.Tensor:
         key = (tuple(x.shape[1:]), x.device)
         if key not in self._constants:
             self._constants[key] = self._sum(one.d, x[:1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -66,7 +67,7 @@ class _RelevancePlanner(Planner):
         self.storage = assigned.storage
         self.positive = not_negative(graph)
         self.clamped: dict[str, str] = {}  # clamp -> the map or sum that it became part of
-        self.one_branch: set[str] = set()
+        self.rectified: dict[str, Callable] = {}  # what a step runs if it gets multipliers behind its ReLU
         self.reached = self._reached()
 
     def run(self) -> Plan:
@@ -85,7 +86,8 @@ class _RelevancePlanner(Planner):
             found.add(name)
             node = self.graph.nodes[name]
             rule = self._rule(node)
-            one = isinstance(rule, rules.Product) and rule.share == "signal" and signal_of(self.graph, node)
+            shared = kind_of(node) == "product" and isinstance(rule, rules.Product) and rule.share == "signal"
+            one = signal_of(self.graph, node) if shared else None
             todo += [one] if one else node.inputs
         return found
 
@@ -97,12 +99,16 @@ class _RelevancePlanner(Planner):
             if node.kind != "clamp" or node.attrs["lo"] != 0 or node.name not in self.needed & self.reached:
                 continue
             source = self.graph.nodes[node.inputs[0]]
-            maps = source.kind in ("conv", "linear") or source.name in self.fold_of
-            sums = kind_of(source) == "sum" and source.kind != "batch_norm"
-            ruled = self._rule(source) is not None and self._hands_on(node)
-            if (maps or sums) and self._single_use(source.name) and ruled:
+            if self._takes_clamp(source) and self._single_use(source.name) and self._hands_on(node):
                 self.clamped[node.name] = source.name
                 self.dropped.add(source.name)
+
+    def _takes_clamp(self, node: Node) -> bool:
+        """Whether the node's rule is that of a step with gates, which can clamp as well."""
+        rule = self._rule(node)
+        if node.kind in ("conv", "linear") or node.name in self.fold_of:
+            return type(rule) in MAP_RULES
+        return kind_of(node) == "sum" and isinstance(rule, rules.Norm | rules.Epsilon | rules.Zero)
 
     def _hands_on(self, clamp: Node) -> bool:
         """Whether a clamp's rule hands relevance on as a map's own step does with what is not zero."""
@@ -168,13 +174,14 @@ class _RelevancePlanner(Planner):
     def _product(self, node: Node, value: Node, inner: Step, rule: rules.Product) -> Step:
         signal = signal_of(self.graph, node) if rule.share == "signal" else None
         if rule.share == "signal" and signal is None:
-            raise self._refused(node, "multiplies two values of which neither is seen to be a gate")
+            why = "multiplies two values of which neither is seen to be a gate"
+            raise self._refused(node, why, 'Pass products="half", or give it a rule by its module\'s path')
         return ProductStep(value, inner.inputs, inner=inner, signal=signal)
 
-    def _refused(self, node: Node, why: str) -> UnsupportedNode:
-        remedy = 'Give it a rule with layer_rules={path: rule}, or pass fallback="gradient"'
-        if kind_of(node) == "product":
+    def _refused(self, node: Node, why: str, remedy: str = "") -> UnsupportedNode:
+        if not remedy and kind_of(node) == "product":
             remedy = 'Pass products="half", products="signal", or fallback="gradient"'
+        remedy = remedy or 'Give it a rule with layer_rules={path: rule}, or pass fallback="gradient"'
         return UnsupportedNode(node.op, f"the node {why}", node.module_path, node.source, "lrp", remedy)
 
     def _map_step(self, node: Node, value: Node, rule: Rule, bounds: tuple[float, float] | None) -> MapStep:
@@ -182,11 +189,11 @@ class _RelevancePlanner(Planner):
         weight, bias = folded(source, None if source is node else node, self.weights)
         maps = RuleMaps(weight, bias, source, partial(self._map_of, source))
         positive = source.inputs[0] in self.positive
-        if bounds is not None and positive and isinstance(rule, rules.Gamma):
-            # Behind a ReLU no relevance comes back where z <= 0, unless it is carried as such.
-            self.one_branch.add(value.name)
         step = MapStep(value, source.inputs, map=maps.plain, bounds=bounds, storage=self.storage)
-        step.summand, step.passes = maps.passes(parts_of(rule, positive))
+        parts = parts_of(rule, positive)
+        step.summand, step.passes = maps.passes(parts)
+        if bounds is not None:
+            self.rectified[value.name] = partial(maps.passes, parts, rectified=True)
         step.unit = _in_unit_interval(rule, positive)
         if isinstance(rule, rules.ZBox):
             step.low, step.high = (self._box(v, source) for v in (rule.low, rule.high))
@@ -212,8 +219,9 @@ class _RelevancePlanner(Planner):
         for step in steps:
             step.hands = {name: form.get(name, MULTIPLIER) for name in step.inputs}
         for step in steps:
-            if isinstance(step, MapStep) and step.name in self.one_branch and step.form == MULTIPLIER:
-                step.passes = [replace(step.passes[0], parts=step.passes[0].parts[:1])]
+            # Behind a ReLU no relevance comes back where z <= 0, unless it is carried as such.
+            if isinstance(step, MapStep) and step.name in self.rectified and step.form == MULTIPLIER:
+                step.summand, step.passes = self.rectified[step.name]()
         plan.relevance = frozenset(n for n in plan.stops if form.get(n) == RELEVANCE)
 
 

@@ -7,14 +7,12 @@ from collections.abc import Callable
 import torch
 
 from reluxfast.graph import Node
-from reluxfast.relevance.lrp.map_step import Bound, BoundPart, Pass
+from reluxfast.relevance.lrp.map_step import Bound, BoundPart, Gating
 from reluxfast.relevance.lrp.parts import PLAIN, Part, Term, Weight
 from reluxfast.relevance.maps import ConvMap, LinearMap
 
 Map = ConvMap | LinearMap
-_SIGNED, _BOX = ("x+", "x-"), ("low", "high")
-# Factors of z and d where the denominators of two parts are these themselves.
-_APART = ((1.0, 0.0), (0.0, 1.0))
+_SIGNED, _CONSTANTS = ("x+", "x-"), ("one", "low", "high")
 
 
 class RuleMaps:
@@ -43,27 +41,39 @@ class RuleMaps:
         """W and b."""
         return self._built((PLAIN,), PLAIN)
 
-    def passes(self, parts: tuple[Part, ...]) -> tuple[list[Bound], list[Pass]]:
-        """What to run for a rule's parts: the summand of z where y = z + d (see `MapStep`), and the passes."""
-        total = self._total(*parts) if len(parts) == 2 else None
-        if total == 1:
-            # z as the sum of its two parts is as exact as by itself; a part as z less the other would not be.
-            first, second = (self._part(part, factors) for part, factors in zip(parts, _APART, strict=True))
-            d = self._bound(parts[1].denominator, parts[1].bias)
-            return self._bound(parts[0].denominator, parts[0].bias), [Pass(d, [first, second])]
-        if total is not None:
-            # The two have the sign of their branch of z, so that the difference cancels nothing.
-            d = self._bound(parts[0].denominator, parts[0].bias)
-            return [], [Pass(d, [self._part(parts[0], (0.0, 1.0)), self._part(parts[1], (total, -1.0))])]
-        return [], [self._alone(part) for part in parts]
+    def passes(self, parts: tuple[Part, ...], rectified: bool = False) -> tuple[list[Bound], list[Gating]]:
+        """What to run for a rule's parts: the summand of z where y = z + d (see `MapStep`), and the passes.
 
-    def _alone(self, part: Part) -> Pass:
+        Args:
+            parts: of the rule.
+            rectified: whether relevance comes only where z > 0.
+        """
+        if rectified:
+            parts = tuple(part for part in parts if part.where != "z < 0")
+        total = self._total(*parts) if len(parts) == 2 else None
+        if total is None:
+            return [], [self._alone(part) for part in parts]
+        first, second = parts
+        if total != 1:
+            # D' has the sign of its branch, z < 0, as z has: their difference from D cancels nothing.
+            d = self._bound(first.denominator, first.bias)
+            return [], [Gating(d, [self._part(first, (0.0, 1.0)), self._part(second, (total, -1.0))])]
+        d = self._bound(second.denominator, second.bias)
+        if rectified:
+            # D = z - D' for z > 0 > D' cancels nothing; D' = z - D would lose the digits of a small D'.
+            return [], [Gating(d, [self._part(first, (1.0, -1.0)), self._part(second, (0.0, 1.0))])]
+        return self._bound(first.denominator, first.bias), [
+            Gating(d, [self._part(first, (1.0, 0.0)), self._part(second, (0.0, 1.0))])
+        ]
+
+    def _alone(self, part: Part) -> Gating:
         if self._of_z(part):
-            return Pass([], [self._part(part, (1.0, 0.0))])
+            return Gating([], [self._part(part, (1.0, 0.0))])
         first, *others = part.denominator
-        if first == Term("x", PLAIN) and others and all(t.operand in _BOX for t in others):
-            return Pass(self._bound(tuple(others), -1.0 * PLAIN), [self._part(part, (1.0, 1.0))], constant=True)
-        return Pass(self._bound(part.denominator, part.bias), [self._part(part, (0.0, 1.0))])
+        if first == Term("x", PLAIN) and others and all(t.operand in _CONSTANTS for t in others):
+            return Gating(self._bound(tuple(others), -1.0 * PLAIN), [self._part(part, (1.0, 1.0))], constant=True)
+        constant = all(t.operand in _CONSTANTS for t in part.denominator)
+        return Gating(self._bound(part.denominator, part.bias), [self._part(part, (0.0, 1.0))], constant)
 
     def _part(self, part: Part, factors: tuple[float, float]) -> BoundPart:
         bias = None if self.bias is None or part.bias is None else part.bias.of(self.bias)

@@ -20,7 +20,8 @@ MULTIPLIER, RELEVANCE = "multiplier", "relevance"
 
 def row_sums(r: torch.Tensor) -> torch.Tensor:
     """(N,) sums of relevance (N, ...), in float64."""
-    return r.double().flatten(1).sum(1) if r.dim() > 1 else r.double()
+    r = r.detach().double()
+    return r.flatten(1).sum(1) if r.dim() > 1 else r
 
 
 def _total_of(relevance: Any) -> torch.Tensor:
