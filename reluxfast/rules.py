@@ -4,11 +4,15 @@ Common form (Bach et al. 2015; Montavon et al. 2019): `R_in = x * W̃ᵀ(R / s(W
 `s(z) = z + ε sgn(z)`, sgn(0) = +1. A rule chooses W̃ and b̃, sometimes another x, sometimes several terms; ReLU passes
 relevance on unchanged. Below `v⁺ = max(v, 0)` and `v⁻ = min(v, 0)`, elementwise.
 
+`Epsilon`, `Zero`, `Gamma`, `ZPlus`, `AlphaBeta`, `WSquare`, `Flat`, `ZBox` and `SignAlpha` are rules of convolutions and
+linear maps, `Norm` and `Zero` of sums, `Pass` of activations, `Product` of products; `Gradient` fits everything.
+
 `bias` says what stands in the denominator: "transformed" (changed as the weights are), "kept" (as it is), "zero".
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 from numbers import Real
@@ -156,8 +160,7 @@ class ZBox(Rule):
     epsilon: float = 1e-6
 
     def _key(self) -> tuple:
-        bounds = (v if isinstance(v, (int, float)) else id(v) for v in (self.low, self.high))
-        return (*bounds, self.epsilon)
+        return (*self._bounds, self.epsilon)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ZBox) and self._key() == other._key()
@@ -184,6 +187,11 @@ class ZBox(Rule):
             raise InvalidInput("low", "and high of ZBox must have shapes that broadcast", shapes) from None
         if not fits:
             raise InvalidInput("low", "of ZBox must not exceed high", f"{self.low} > {self.high}")
+        bounds = tuple(
+            (tuple(v.shape), hashlib.sha256(v.numpy().tobytes()).digest())
+            for v in (low.contiguous(), high.contiguous())
+        )
+        object.__setattr__(self, "_bounds", bounds)
 
 
 @dataclass(frozen=True)

@@ -140,4 +140,6 @@ def test_wrong_arguments(make, argument):
 def test_equal_boxes_are_equal():
     assert rules.ZBox(-1.0, 1.0) == rules.ZBox(-1.0, 1.0) != rules.ZBox(-1.0, 2.0)
     low = torch.zeros(3)
-    assert rules.ZBox(low, 1.0) == rules.ZBox(low, 1.0) != rules.ZBox(low.clone(), 1.0)
+    assert rules.ZBox(low, 1.0) == rules.ZBox(low.clone(), 1.0) != rules.ZBox(low - 1, 1.0)
+    assert hash(rules.ZBox(low, 1.0)) == hash(rules.ZBox(low.clone(), 1.0))
+    assert rules.ZBox(low, 1.0) != rules.ZBox(0.0, 1.0)

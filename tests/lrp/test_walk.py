@@ -132,7 +132,7 @@ def test_overrides_come_first_and_a_function_is_a_composite():
     ("options", "says"),
     [
         ({"composite": "epsilon_plu"}, "Did you mean 'epsilon_plus'"),
-        ({"composite": "epsilon_gamma_box"}, r"takes low \\(required\\), high"),
+        ({"composite": "epsilon_gamma_box"}, r"takes low \(required\), high"),
         ({"composite": 3}, "must be a name"),
         ({"composite": lambda layer: "epsilon"}, "must return a rule"),
         ({"layer_rules": {"nowhere": rules.Flat()}}, "paths of modules"),
