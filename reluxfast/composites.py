@@ -5,8 +5,8 @@ ones are those of the literature (Montavon et al. 2019; Kohlbrenner et al. 2020;
 
 Convolutions follow z+ (epsilon_plus), alpha-beta (epsilon_alpha2_beta1, alpha1_beta0), gamma (epsilon_gamma_box) or
 epsilon; linear maps epsilon (alpha1_beta0: as convolutions); the first of them flat (..._flat), the first convolution
-z-box (epsilon_gamma_box); sums norm; activations, unfolded batch norms and shifts pass. excitation_backprop: z+ for both,
-norm for sums, the derivative for all else.
+z-box (epsilon_gamma_box); sums norm; activations, unfolded batch norms and shifts pass. excitation_backprop: z+ for
+both, norm for sums, the derivative for all else.
 """
 
 from __future__ import annotations

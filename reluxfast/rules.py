@@ -4,8 +4,8 @@ Common form (Bach et al. 2015; Montavon et al. 2019): `R_in = x * W̃ᵀ(R / s(W
 `s(z) = z + ε sgn(z)`, sgn(0) = +1. A rule chooses W̃ and b̃, sometimes another x, sometimes several terms; ReLU passes
 relevance on unchanged. Below `v⁺ = max(v, 0)` and `v⁻ = min(v, 0)`, elementwise.
 
-`Epsilon`, `Zero`, `Gamma`, `ZPlus`, `AlphaBeta`, `WSquare`, `Flat`, `ZBox` and `SignAlpha` are rules of convolutions and
-linear maps, `Norm` and `Zero` of sums, `Pass` of activations, `Product` of products; `Gradient` fits everything.
+`Epsilon`, `Zero`, `Gamma`, `ZPlus`, `AlphaBeta`, `WSquare`, `Flat`, `ZBox` and `SignAlpha` are rules of convolutions
+and linear maps, `Norm` and `Zero` of sums, `Pass` of activations, `Product` of products; `Gradient` fits everything.
 
 `bias` says what stands in the denominator: "transformed" (changed as the weights are), "kept" (as it is), "zero".
 """
