@@ -53,9 +53,9 @@ def lrp(
         return_layers: True: the relevance at every node; or modules or their paths: the relevance at their values, by
             path.
         balance: whether to say node by node where relevance went: on, to the bias, to the stabiliser.
-        gates: what is kept of the forward pass: "full" precision; "uint8": bytes, where a gate lies in [0, 1] (errors
-            about 1e-3 of the map's norm); "mask": moreover one bit for the gates a / (a + ε) of the epsilon rule, as
-            if ε were 0 where a > 0 (1e-3 at ε = 1e-6, 2e-2 at 1e-4).
+        gates: what is kept of the forward pass: "full" precision; "uint8": bytes, where a gate lies in [0, 1] (2e-4 to
+            8e-3 of the map's norm away on VGG-16 and ResNet-50); "mask": moreover one bit for the gates a / (a + ε) of
+            the epsilon rule, as if ε were 0 where a > 0 (2e-3 to 3e-3 at ε = 1e-6, more with a larger one).
         create_graph: whether values can be differentiated with respect to x and the model's parameters; runs on the
             reference backend.
 
