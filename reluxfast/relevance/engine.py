@@ -18,7 +18,15 @@ from reluxfast.relevance.lrp.signals import Account
 from reluxfast.relevance.maps import channels_last
 from reluxfast.relevance.plan import Plan, make_plan
 from reluxfast.relevance.rows import check_rows
-from reluxfast.relevance.schedule import CPU_CHUNK_BYTES, Part, merged, outer_rows, parts, peak_row_bytes
+from reluxfast.relevance.schedule import (
+    CPU_CHUNK_BYTES,
+    RELEVANCE_CHUNK_BYTES,
+    Part,
+    merged,
+    outer_rows,
+    parts,
+    peak_row_bytes,
+)
 from reluxfast.relevance.spare import Spare
 from reluxfast.relevance.walk import Tape, forward, release, reverse
 
@@ -30,11 +38,13 @@ Seeds = Callable[[torch.Tensor, int], Iterator[tuple[torch.Tensor, int]]]
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, its finest division, and the bytes that one row needs at its worst moment."""
+    """A plan, its finest division, the bytes that one row needs at its worst moment, and those of a chunk's largest map
+    on a CPU."""
 
     plan: Plan
     fine: list[Part]
     peak: int
+    chunk: int
 
 
 @dataclass
@@ -106,7 +116,8 @@ class Engine:
                     else:
                         plan = make_relevance_plan(self.graph, self.weights, native, rules, stops)
                 size_of = self.chunk_dtype or self.dtype
-                self._plans[key] = Planned(plan, parts(plan, size_of), peak_row_bytes(plan, size_of))
+                chunk = CPU_CHUNK_BYTES if rules is None else RELEVANCE_CHUNK_BYTES
+                self._plans[key] = Planned(plan, parts(plan, size_of), peak_row_bytes(plan, size_of), chunk)
             return self._plans[key]
 
     def _spare(self, plan: Plan) -> Spare | None:
@@ -144,7 +155,7 @@ class Engine:
             return self.graph.batch, merged(fine, self.graph.batch, None)
         outer = outer_rows(fine, peak, self.device, self.memory_budget) or max(rows, 1)
         outer = max(1, min(outer, max(rows, 1)))
-        return outer, merged(fine, outer, CPU_CHUNK_BYTES if self.device.type == "cpu" else None)
+        return outer, merged(fine, outer, planned.chunk if self.device.type == "cpu" else None)
 
     def tape(self, inputs: Sequence[torch.Tensor], rule: str, native: bool) -> Tape:
         """Forward pass over all rows at once (within one outer batch) and its tape."""

@@ -21,6 +21,8 @@ from reluxfast.relevance.steps import ConvStep, GateStep, LinearStep, PoolStep, 
 
 # Largest map of one chunk on a CPU: measured best where it fits the last-level cache share of two cores.
 CPU_CHUNK_BYTES = 16 << 20
+# A walk of relevance touches about twice as many maps at once.
+RELEVANCE_CHUNK_BYTES = 8 << 20
 # Weights above this fall out of the cache between two chunks.
 HEAVY_WEIGHTS = 16 << 20
 # Largest map of one outer batch: bounds what is kept between parts.
