@@ -247,11 +247,12 @@ def _result(
 def _apart(layers: Mapping[str, Any], finite: torch.Tensor) -> dict[str, Any]:
     """Relevance inside the network, each in memory of its own, and NaN where the explained output is not finite."""
     seen: set[int] = set()
+    whole = bool(finite.all())
 
     def own(value: Any) -> Any:
         if isinstance(value, list):
             return [own(v) for v in value]
-        if not bool(finite.all()):
+        if not whole:
             bad = ~finite.view(*finite.shape, *[1] * (value.dim() - finite.dim()))
             value = value.masked_fill(bad, float("nan"))
         return value.clone() if value.data_ptr() in seen or seen.add(value.data_ptr()) else value
