@@ -27,7 +27,7 @@ from reluxfast.relevance.schedule import (
     parts,
     peak_row_bytes,
 )
-from reluxfast.relevance.spare import Spare
+from reluxfast.relevance.spare import Spare, keep_freed_pages
 from reluxfast.relevance.walk import Tape, forward, release, reverse
 
 _RELEVANCE_PLANS = 4
@@ -122,7 +122,10 @@ class Engine:
 
     def _spare(self, plan: Plan) -> Spare | None:
         """Memory for the tapes of a plan; on other devices, and under a budget, the allocator's own."""
-        return plan.spare if self.device.type == "cpu" and self.memory_budget is None else None
+        if self.device.type != "cpu" or self.memory_budget is not None:
+            return None
+        keep_freed_pages()
+        return plan.spare
 
     def ending_at(self, value: str) -> Engine:
         """This engine for the part of the network that makes `value`, which becomes its output."""

@@ -15,6 +15,11 @@ from reluxfast.relevance.maps import ConvMap, LinearMap
 _BRANCHES = {"all": 0, "z > 0": 1, "z < 0": 2}
 
 
+def _added(made: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+    """The sum of what two maps made, in the memory of the first."""
+    return made.add_(more) if may_write() else made + more
+
+
 @dataclass
 class Bound:
     """One map of a part: what it is applied to, and the map with the part's weight.
@@ -128,7 +133,7 @@ class MapStep(GatedStep):
         d = None
         for bound in maps:
             y = bound.map.forward(self._operand(bound.operand, x))
-            d = y if d is None else d + y
+            d = y if d is None else _added(d, y)
         return d
 
     def _operand(self, operand: str, x: torch.Tensor) -> torch.Tensor:
@@ -157,7 +162,7 @@ class MapStep(GatedStep):
                 if bound.operand == "x+-":
                     pieces = list(zip(("x+", "x-"), t.chunk(2, self._channels), strict=True))
                 for operand, piece in pieces:
-                    sums[operand] = sums[operand] + piece if operand in sums else piece
+                    sums[operand] = _added(sums[operand], piece) if operand in sums else piece
         (name,) = self.inputs
         return [self._hand(frame, name, self._combined(frame, sums), self.native, True)]
 
