@@ -119,8 +119,9 @@ class IntegerLayer(Network):
     def random(cls, rng: Generator, n: int) -> IntegerLayer:
         weight, x = rng.integers(-3, 4, size=(6, n)), rng.integers(-1, 3, size=n)
         baseline = x + rng.choice([-1, 0, 1], size=n)
-        middle = weight @ (x + baseline) / 2  # a bias that puts the kink among the coalitions' sums
-        return cls(*(v.astype(np.float64) for v in (weight, -middle)), _eighths(rng, 2, 6), x * 1.0, baseline * 1.0)
+        # The kink lies at a coalition's sum; half way from b to x it would be even in S, and an antithetic pair exact.
+        kink = (weight * np.where(rng.random((6, n)) < rng.random((6, 1)), x, baseline)).sum(1)
+        return cls(weight * 1.0, -1.0 * kink, _eighths(rng, 2, 6), x * 1.0, baseline * 1.0)
 
     def layers(self) -> list[tuple[Array, Array]]:
         return [(self.weight, self.bias), (self.output, np.zeros(len(self.output)))]
