@@ -56,7 +56,8 @@ inline std::vector<int64_t> strides_of(const Tensor& x) {
 inline std::string text(const std::vector<int64_t>& sizes) {
   std::string out = "(";
   for (size_t k = 0; k < sizes.size(); ++k) out += (k ? ", " : "") + std::to_string(sizes[k]);
-  return out + ")";
+  // As Python writes a tuple.
+  return out + (sizes.size() == 1 ? ",)" : ")");
 }
 
 inline std::string text(const torch::stable::Device& device) {

@@ -9,6 +9,7 @@
 #include "binding/relu_pack.h"
 #include "binding/soft_gate.h"
 #include "binding/soft_gate_pack.h"
+#include "binding/write_coalitions.h"
 #include "cuda/launchers.h"
 
 namespace reluxfast {
@@ -55,6 +56,11 @@ struct Cuda {
   static void run(const SoftGate<T>& a, const Tensor& g) {
     launch_on(g, [&](cudaStream_t stream) { return cuda::launch_soft_gate(a, stream); });
   }
+
+  template <class T, class S>
+  static void run(const WriteCoalitions<T, S>& a, const Tensor& x) {
+    launch_on(x, [&](cudaStream_t stream) { return cuda::launch_write_coalitions(a, stream); });
+  }
 };
 
 }  // namespace
@@ -71,4 +77,5 @@ STABLE_TORCH_LIBRARY_IMPL(reluxfast, CUDA, m) {
   m.impl("soft_gate_pack_", TORCH_BOX(&reluxfast::soft_gate_pack_<reluxfast::Cuda>));
   m.impl("soft_gate", TORCH_BOX(&reluxfast::soft_gate<reluxfast::Cuda>));
   m.impl("soft_gate_", TORCH_BOX(&reluxfast::soft_gate_<reluxfast::Cuda>));
+  m.impl("write_coalitions_", TORCH_BOX(&reluxfast::write_coalitions_<reluxfast::Cuda>));
 }

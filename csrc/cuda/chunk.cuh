@@ -1,6 +1,7 @@
 // What one thread reads or writes at once: up to sixteen bytes of neighbouring elements.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "common/dtypes.h"
@@ -11,8 +12,14 @@ namespace cuda {
 // Threads of a block, everywhere, and blocks that a multiprocessor has registers for.
 constexpr int kThreads = 256, kBlocks = 2;
 
+// Where such chunks may start; what is longer than sixteen bytes is read in several accesses.
+template <class T>
+constexpr size_t chunk_alignment(int lanes) {
+  return lanes * sizeof(T) < 16 ? lanes * sizeof(T) : 16;
+}
+
 template <class T, int kLanes>
-struct alignas(kLanes * sizeof(T)) Chunk {
+struct alignas(chunk_alignment<T>(kLanes)) Chunk {
   T lanes[kLanes];
 };
 
@@ -52,7 +59,7 @@ RF_INLINE void store(T* array, int64_t at, int64_t count, const Chunk<T, kLanes>
 // Whether chunks of `lanes` elements may start at the array's multiples of `lanes`; null is no array.
 template <class T>
 bool aligned(const T* array, int lanes) {
-  return reinterpret_cast<uintptr_t>(array) % (lanes * sizeof(T)) == 0;
+  return reinterpret_cast<uintptr_t>(array) % chunk_alignment<T>(lanes) == 0;
 }
 
 }  // namespace cuda

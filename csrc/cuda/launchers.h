@@ -9,6 +9,7 @@
 #include "common/relu_pack.h"
 #include "common/soft_gate.h"
 #include "common/soft_gate_pack.h"
+#include "common/write_coalitions.h"
 
 namespace reluxfast {
 namespace cuda {
@@ -30,6 +31,10 @@ cudaError_t launch_soft_gate_pack(const SoftGatePack<T>& a, cudaStream_t stream)
 
 template <class T>
 cudaError_t launch_soft_gate(const SoftGate<T>& a, cudaStream_t stream);
+
+// T, S: unsigned integers of 2, 4 or 8 bytes, both the same; or float and a half type.
+template <class T, class S>
+cudaError_t launch_write_coalitions(const WriteCoalitions<T, S>& a, cudaStream_t stream);
 
 }  // namespace cuda
 }  // namespace reluxfast

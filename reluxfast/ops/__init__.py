@@ -2,7 +2,7 @@
 
 Each operator has a schema, a fake and a pure-torch reference here; compiled kernels only implement. None of them has a
 derivative. What an operator computes stands at the head of its file: relu_pack.py, gate.py, max_pool.py,
-soft_gate_pack.py, soft_gate.py.
+soft_gate_pack.py, soft_gate.py, write_coalitions.py.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from reluxfast.ops.max_pool import max_pool_pack_reference, max_pool_scatter_ref
 from reluxfast.ops.relu_pack import relu_pack_inplace_reference, relu_pack_reference
 from reluxfast.ops.soft_gate import soft_gate_inplace_reference, soft_gate_reference
 from reluxfast.ops.soft_gate_pack import soft_gate_pack_inplace_reference, soft_gate_pack_reference
+from reluxfast.ops.write_coalitions import write_coalitions_inplace_reference
 
 __all__ = [
     "MODES",
@@ -42,6 +43,7 @@ __all__ = [
     "soft_gate_",
     "soft_gate_pack",
     "soft_gate_pack_",
+    "write_coalitions_",
 ]
 
 _REFERENCES: dict[str, Callable] = {
@@ -55,6 +57,7 @@ _REFERENCES: dict[str, Callable] = {
     "soft_gate_pack_": soft_gate_pack_inplace_reference,
     "soft_gate": soft_gate_reference,
     "soft_gate_": soft_gate_inplace_reference,
+    "write_coalitions_": write_coalitions_inplace_reference,
 }
 # Operator, reference and Triton's kernel of each op. The dispatcher runs Triton's on CUDA where the library has none.
 _IMPLEMENTATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
@@ -289,3 +292,24 @@ def soft_gate(g: Tensor, q: Tensor, skip: Tensor | None = None) -> Tensor:
 def soft_gate_(g: Tensor, q: Tensor, skip: Tensor | None = None) -> None:
     """As `soft_gate`, written into g, which must be dense."""
     _implementation("soft_gate_", g)(g, q, skip)
+
+
+def write_coalitions_(out: Tensor, x: Tensor, background: Tensor, labels: Tensor, ranks: Tensor, jobs: Tensor) -> None:
+    """Row m of out: x[row, e] where ranks[order, labels[e]] < below, else background[base, e].
+
+    `(row, base, order, below) = jobs[m]`. All tensors are contiguous; out shares memory with none of the others.
+
+    Args:
+        out: (M, d), written in full; x's dtype, or float16 or bfloat16 where x is float32.
+        x: (N, d), the rows that are explained, their elements in any order; float32, float64, float16 or bfloat16.
+        background: (B, d) of x's dtype, in the same order.
+        labels: (d,) int32, the player of each element, between 0 and n - 1.
+        ranks: (P, n) int32, the position of each player in an order; or 0 and 1 for present and absent players, and
+            `below` 1.
+        jobs: (M, 4) int32: row below N, base below B, order below P, and `below`.
+
+    Raises:
+        RuntimeError: a shape, dtype, device or layout is wrong; on the CPU also where an index is out of range, which
+            kernels on a GPU do not look at, for speed: there it reads what is not there.
+    """
+    _implementation("write_coalitions_", x)(out, x, background, labels, ranks, jobs)

@@ -19,6 +19,7 @@ from reluxfast.kernels import max_pool as max_pool_kernels
 from reluxfast.kernels import relu_pack as relu_pack_kernel
 from reluxfast.kernels import soft_gate as soft_gate_kernel
 from reluxfast.kernels import soft_gate_pack as soft_gate_pack_kernel
+from reluxfast.kernels import write_coalitions as write_coalitions_kernel
 from reluxfast.kernels.max_pool import Pool
 from reluxfast.ops._register import FAKES
 from reluxfast.ops.layout import is_channels_last, memory_order
@@ -314,3 +315,11 @@ def soft_gate_(g: Tensor, q: Tensor, skip: Tensor | None) -> None:
     """reluxfast::soft_gate_."""
     plan = _plan("soft_gate_", (g, q, skip), None, (g, q, skip), lambda *_: None)
     _soft_gate(plan, g, q, skip, g)
+
+
+def write_coalitions_(out: Tensor, x: Tensor, background: Tensor, labels: Tensor, ranks: Tensor, jobs: Tensor) -> None:
+    """reluxfast::write_coalitions_."""
+    tensors = (out, x, background, labels, ranks, jobs)
+    _plan("write_coalitions_", tensors, None, tensors, lambda *_: None)
+    if out.numel():
+        write_coalitions_kernel.write_coalitions(*tensors)

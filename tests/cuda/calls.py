@@ -18,7 +18,8 @@ import numpy as np
 
 GUARD = 64
 _BYTES = ("mask", "winner", "bytes", "first_bytes", "second_bytes")
-_ITEMSIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
+_FLOATS = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
+_ITEMSIZES = {**_FLOATS, "uint8": 1, "int16": 2, "int32": 4, "int64": 8}
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Call:
         parameters: the other arguments.
         aliases: argument -> the input whose memory it shares.
         offsets: argument -> elements, or bytes of a packed input, by which it lies off a multiple of 16 bytes.
+        kinds: argument -> its dtype where that is another; integers are compared bit for bit.
     """
 
     op: str
@@ -42,6 +44,11 @@ class Call:
     parameters: dict[str, Any] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+
+    def kind(self, name: str) -> str:
+        """The dtype of an argument."""
+        return "uint8" if name in _BYTES else self.kinds.get(name, self.dtype)
 
 
 def decode(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -71,7 +78,7 @@ class _Room:
 
 
 def _check(name: str, got: np.ndarray, wanted: np.ndarray, dtype: str) -> None:
-    if name in _BYTES:
+    if dtype not in _FLOATS:
         assert np.array_equal(got, wanted), f"{name}: bytes {np.flatnonzero(got != wanted)[:5]} differ"
         return
     # The kernels add in the reference's order and precision: equal, not merely close.
@@ -87,7 +94,7 @@ def run(module: ModuleType, call: Call, guard: int = GUARD) -> None:
     for name, content in {**call.expected, **call.inputs}.items():
         if content is None or name in call.aliases:
             continue
-        start = call.offsets.get(name, 0) * (1 if name in _BYTES else _ITEMSIZES[call.dtype])
+        start = call.offsets.get(name, 0) * _ITEMSIZES[call.kind(name)]
         # All bits set is NaN in every dtype, and no pattern that a mask should keep.
         rooms[name] = _Room(content if name in call.inputs else np.full_like(content, 0xFF), start, guard)
     arrays = {name: rooms[name].array if name in rooms else None for name in (*call.inputs, *call.expected)}
@@ -100,7 +107,7 @@ def run(module: ModuleType, call: Call, guard: int = GUARD) -> None:
             assert np.array_equal(room.array, call.inputs[name]), f"{name}: an input was written"
     for name, wanted in call.expected.items():
         if wanted is not None:
-            _check(name, arrays[name], wanted, call.dtype)
+            _check(name, arrays[name], wanted, call.kind(name))
 
 
 def save(calls: list[Call], path: Path) -> None:
@@ -113,7 +120,7 @@ def save(calls: list[Call], path: Path) -> None:
                     arrays[f"{number}/{kind}/{name}"] = value
         about.append(
             {
-                **{k: getattr(call, k) for k in ("op", "dtype", "parameters", "aliases", "offsets")},
+                **{k: getattr(call, k) for k in ("op", "dtype", "parameters", "aliases", "offsets", "kinds")},
                 **{k: list(getattr(call, k)) for k in ("inputs", "expected")},
             }
         )

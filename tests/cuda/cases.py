@@ -201,6 +201,40 @@ def soft_gate(
     return Call("soft_gate", dtype, inputs, {"out": as_bytes(out)}, parameters, aliases, offsets or {})
 
 
+def write_coalitions(
+    shape: tuple[int, int],
+    dtype: str,
+    labels: Tensor,
+    *,
+    wide: bool = False,
+    special: bool = False,
+    offsets: dict[str, int] | None = None,
+    most_blocks: int = 2,
+    threads: bool = False,
+) -> Call:
+    """write_coalitions_ of (M, d) elements, which are some, with random orders of the players that (d,) labels name.
+
+    `wide`: of float32, rounded to `dtype`.
+    """
+    count, d = shape
+    read = "float32" if wide else dtype
+    x, background = random((3, d), read, "contiguous", special), random((2, d), read, "contiguous", special)
+    players = int(labels.max()) + 1
+    ranks = torch.stack([torch.randperm(players) for _ in range(3)])
+    fields = [torch.randint(0, most, (count,)) for most in (3, 2, 3, players + 1)]
+    indices = {"labels": labels.int(), "ranks": ranks.int(), "jobs": torch.stack(fields, dim=1).int()}
+    out = torch.empty(count, d, dtype=getattr(torch, dtype))
+    with ops.backend("reference"):
+        ops.write_coalitions_(out, x, background, *indices.values())
+    inputs = {"x": as_bytes(x), "background": as_bytes(background)}
+    inputs |= {name: as_bytes(tensor) for name, tensor in indices.items()}
+    parameters = {"count": count, "d": d, "players": players, "wide": wide}
+    parameters |= {"most_blocks": most_blocks, "threads": threads}
+    kinds = dict.fromkeys(indices, "int32")
+    kinds |= {"x": read, "background": read} if wide else {"out": f"int{8 * out.element_size()}"}
+    return Call("write_coalitions", dtype, inputs, {"out": as_bytes(out)}, parameters, {}, offsets or {}, kinds)
+
+
 def _windows(size, out, kernel, stride, padding, dilation) -> list[list[int]]:
     along = [list(w) for w in zip(size, out, kernel, stride, padding, dilation, strict=True)]
     return [[1, 1, 1, 1, 0, 1]] * (3 - len(along)) + along

@@ -107,6 +107,19 @@ def test_kernels_compile_without_spills(nvcc, setup_script, tmp_path):
     (ROOT / "build/cuda_resources.json").write_text(json.dumps(resources, indent=1) + "\n")
 
 
+def test_coalitions_are_written_in_16_byte_accesses(nvcc, tmp_path):
+    source, out = ROOT / "csrc/cuda/write_coalitions.cu", tmp_path / "kernels.ptx"
+    command = [nvcc, "-std=c++17", "-O3", "-arch=sm_90", f"-I{ROOT / 'csrc'}", "-ptx", source, "-o", out]
+    subprocess.run(command, check=True)
+    kernels = re.split(r"\.entry ", out.read_text())[1:]
+    # The number of lanes is the last template argument.
+    lanes = [int(re.match(r"\w*?Li(\d+)E", kernel).group(1)) for kernel in kernels]
+    assert sorted(lanes) == [1, 1, 1, 1, 1, 2, 4, 8, 8, 8]
+    for number, kernel in zip(lanes, kernels, strict=True):
+        (store,) = re.findall(r"st\.global\.([\w.]+)", kernel)
+        assert (store in ("v4.u32", "v2.u64")) == (number > 1), store
+
+
 def test_a_warning_and_a_spill_are_seen(nvcc, setup_script, tmp_path):
     flags = _flags(setup_script, ("90",))
     source = tmp_path / "kernel.cu"

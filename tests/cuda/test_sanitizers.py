@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from itertools import product
 
+import torch
+
 from tests.cuda import build, calls, cases
 from tests.cuda.test_max_pool import SHAPES_AND_POOLS
 
 
 def _calls(threads: bool, dtypes: tuple[str, ...]) -> list[calls.Call]:
     made = []
+    for dtype, wide in product(dtypes, (False, True)):
+        if not wide or dtype.endswith("float16"):
+            # Whole chunks with players in runs, and single elements with one player each.
+            made.append(cases.write_coalitions((5, 96), dtype, torch.arange(96) // 12, wide=wide, threads=threads))
+            made.append(cases.write_coalitions((7, 61), dtype, torch.arange(61), wide=wide, threads=threads))
     for dtype, layout in product(dtypes, cases.LAYOUTS):
         for shape, bias in (((2, 3, 5, 7), True), ((1, 16, 9, 7), True), ((2, 5, 3, 16), True), ((45,), False)):
             made.append(cases.relu_pack(shape, dtype, layout, bias=bias, residual=True, in_place=not bias))
@@ -68,6 +75,9 @@ def _calls(threads: bool, dtypes: tuple[str, ...]) -> list[calls.Call]:
     for name in ("g", "out", "skip", "q", "bytes"):
         kind = {"quantised": name == "bytes", "offsets": {name: 1}, "threads": threads}
         made.append(cases.soft_gate((2, 8, 3, 3), dtype, classes=2, skip=True, **kind))
+    for name in ("out", "x", "background", "labels", "ranks", "jobs"):
+        labels, offsets = torch.arange(96) // 12, {name: 1}
+        made.append(cases.write_coalitions((3, 96), dtype, labels, offsets=offsets, threads=threads))
     for pool in ("2x2/2 chunks", "5x4 chunks"):
         for name in ("x", "y"):
             made.append(cases.max_pool_pack(*SHAPES_AND_POOLS[pool], dtype, nhwc, relu=True, offsets={name: 1}))

@@ -11,6 +11,7 @@
 #include "cpu/relu_pack.h"
 #include "cpu/soft_gate.h"
 #include "cpu/soft_gate_pack.h"
+#include "cpu/write_coalitions.h"
 
 using namespace reluxfast;
 
@@ -110,6 +111,39 @@ void soft_gate_end() {
   }
 }
 
+void write_coalitions_end() {
+  // Rows of x, of orders and of out, all of which end beyond 2^32.
+  constexpr int64_t kRows = (int64_t{1} << 16) + 3, kSize = int64_t{1} << 16;
+  uint16_t *x = reserve<uint16_t>(kRows * kSize), *background = reserve<uint16_t>(kRows * kSize);
+  int32_t *labels = reserve<int32_t>(kSize), *ranks = reserve<int32_t>(kRows * kSize);
+  int32_t* jobs = reserve<int32_t>(kRows * kJobFields);
+  WriteCoalitions<uint16_t, uint16_t> a{};
+  a.x = x;
+  a.background = background;
+  a.out = reserve<uint16_t>(kRows * kSize);
+  a.labels = labels;
+  a.ranks = ranks;
+  a.jobs = jobs;
+  a.count = kRows;
+  a.d = a.players = kSize;
+  const int64_t last = (kRows - 1) * kSize;
+  const int32_t row = kRows - 1;
+  const int32_t job[kJobFields] = {row, row, row, 2};
+  for (int k = 0; k < kJobFields; ++k) jobs[(kRows - 1) * kJobFields + k] = job[k];
+  for (int64_t e = 0; e < kSize; ++e) {
+    // From the last player to the first: only labels that are looked at say so.
+    labels[e] = static_cast<int32_t>(kSize - 1 - e);
+    ranks[last + e] = static_cast<int32_t>(e % 3);
+    x[last + e] = 1;
+    background[last + e] = 2;
+  }
+  const FoundPlayers players(labels, kSize);
+  write_coalitions_rows(a, players.view(), kRows - 1, kRows);
+  for (int64_t e = 0; e < kSize; ++e) {
+    expect(a.out[last + e] == ((kSize - 1 - e) % 3 < 2 ? 1 : 2), "write_coalitions value");
+  }
+}
+
 // One image so large that its last windows lie beyond 2^31 and its last rows beyond 2^33, or so many small ones.
 void pool_end(int64_t images, int64_t channels, int64_t height, int64_t width) {
   Pool pool{};
@@ -162,6 +196,7 @@ int main() {
   gate_end();
   soft_gate_pack_end();
   soft_gate_end();
+  write_coalitions_end();
   pool_end(1, 16, 24000, 24000);
   pool_end(6000000, 1, 38, 38);
   std::printf("right\n");

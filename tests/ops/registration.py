@@ -53,6 +53,11 @@ def cases() -> list[tuple[str, tuple]]:
         listed.append(("soft_gate_", (x.clone(), last, permuted)))
         g = x[:, :, ::2, ::2].clone(memory_format=torch.preserve_format)
         listed.append(("max_pool_scatter", (g, winner, bits, [4, 6], *pool, 3, 36)))
+    labels = torch.tensor([2, 0, 0, 1], dtype=torch.int32)
+    ranks, jobs = (torch.tensor(x, dtype=torch.int32) for x in ([[1, 0, 2]], [[1, 0, 0, 2], [0, 0, 0, 1]]))
+    for made in (torch.float32, torch.bfloat16):
+        out = torch.zeros(2, 4, dtype=made)
+        listed.append(("write_coalitions_", (out, random(2, 4), random(1, 4), labels, ranks, jobs)))
     listed.append(("max_pool_scatter", (random(4, 3, 2, 3), winner, None, [4, 6], *pool, 0, 36)))
     return listed
 

@@ -61,6 +61,21 @@ def _soft(rng: random.Random, x: Tensor, bias: Tensor | None, residual: Tensor, 
     return results
 
 
+def _written(rng: random.Random, dtype: torch.dtype) -> Tensor:
+    """The result of a random call of write_coalitions_."""
+    d, rows, bases, orders, count = rng.choice([1, 7, 30, 64, 200, 784, 5000]), 3, 2, 4, rng.randint(1, 9)
+    run = rng.choice([1, 2, 3, 5, 16, 50])
+    players = -(-d // run)
+    labels = torch.randperm(players).repeat_interleave(run)[:d] if rng.random() < 0.7 else torch.arange(d) // run
+    fields = [torch.randint(0, most, (count,)) for most in (rows, bases, orders, players + 1)]
+    x, background = (_random(rng, (size, d), dtype, "contiguous") for size in (rows, bases))
+    made = rng.choice([dtype, torch.float16, torch.bfloat16]) if dtype == torch.float32 else dtype
+    out = torch.empty(count, d, dtype=made)
+    ranks = torch.stack([torch.randperm(players) for _ in range(orders)])
+    ops.write_coalitions_(out, x, background, labels.int(), ranks.int(), torch.stack(fields, dim=1).int())
+    return out
+
+
 def case(seed: int) -> dict[str, Tensor]:
     """The results of one random call of every op, by name."""
     rng = random.Random(seed)
@@ -87,6 +102,7 @@ def case(seed: int) -> dict[str, Tensor]:
     g = _random(rng, (2 * pooled.shape[0], *pooled.shape[1:]), dtype, "contiguous")
     g = g.movedim(1, -1).contiguous().movedim(-1, 1) if layout == "channels_last" else g
     results["scattered"] = ops.max_pool_scatter(g, winner, positive, spatial, *pool, rng.randrange(4), pooled.numel())
+    results["written"] = _written(rng, dtype)
     return results
 
 

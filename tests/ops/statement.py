@@ -135,6 +135,15 @@ def soft_gate(g, q, skip) -> np.ndarray:
         return np.where(q == 0, 0, s * q).astype(g.dtype)
 
 
+def write_coalitions(x, background, labels, ranks, jobs) -> np.ndarray:
+    """One row for each (row, base, order, below) of jobs, element by element."""
+    made = np.empty((len(jobs), len(labels)), dtype=x.dtype)
+    for m, (row, base, order, below) in enumerate(jobs.tolist()):
+        for e, player in enumerate(labels.tolist()):
+            made[m, e] = x[row, e] if ranks[order, player] < below else background[base, e]
+    return made
+
+
 def windows(size, kernel, stride, padding, dilation, ceil_mode):
     """For each window along one dimension, its list of (tap, position) inside the input."""
     found = []

@@ -32,12 +32,23 @@ class _EveryOp(torch.nn.Module):
         ops.soft_gate_pack_(half, gated, bias, residual=gated, out=(made,))
         relevance = ops.soft_gate(x, q, half)
         ops.soft_gate_(relevance, byte)
-        return pooled, gated, changed, mask, second, v, half, made, relevance
+        rows, players = relevance.flatten(1).contiguous(), torch.arange(relevance[0].numel(), dtype=torch.int32)
+        jobs = torch.tensor([[1, 0, 0, 100], [0, 1, 0, 9], [1, 1, 0, 0]], dtype=torch.int32)
+        written = rows.new_empty(3, rows.shape[1], dtype=torch.float16)
+        ops.write_coalitions_(written, rows, rows * 2, players, players.view(1, -1), jobs)
+        return pooled, gated, changed, mask, second, v, half, made, relevance, written
 
 
 def _inputs(layout):
     x = torch.randn(2, 5, 7, 9).to(memory_format=layout)
     return x, torch.randn(5), torch.randn(2, 5, 4, 5).to(memory_format=layout)
+
+
+def _write(out, x):
+    """write_coalitions_ of rows of x that are present in full."""
+    players = torch.arange(x.shape[1], dtype=torch.int32)
+    jobs = torch.tensor([[0, 0, 0, x.shape[1]]], dtype=torch.int32)
+    ops.write_coalitions_(out, x, torch.zeros_like(x), players, players.view(1, -1), jobs)
 
 
 @pytest.mark.parametrize("index", range(len(registration.cases())), ids=lambda i: f"{registration.cases()[i][0]}-{i}")
@@ -112,8 +123,15 @@ def test_a_derivative_is_refused(call):
 
 @pytest.mark.parametrize(
     "call",
-    [ops.relu_pack_, lambda x: ops.gate_(x, None, None, 2), ops.soft_gate_pack_, lambda x: ops.soft_gate_(x, x * 1)],
-    ids=["relu_pack_", "gate_", "soft_gate_pack_", "soft_gate_"],
+    [
+        ops.relu_pack_,
+        lambda x: ops.gate_(x, None, None, 2),
+        ops.soft_gate_pack_,
+        lambda x: ops.soft_gate_(x, x * 1),
+        lambda x: _write(torch.empty(1, 4), x.view(1, 4)),
+        lambda x: _write(x.view(1, 4), torch.ones(1, 4)),
+    ],
+    ids=["relu_pack_", "gate_", "soft_gate_pack_", "soft_gate_", "write_coalitions_ of", "write_coalitions_ into"],
 )
 def test_a_derivative_in_place_is_refused(call):
     leaf = torch.randn(4, requires_grad=True)
@@ -135,6 +153,10 @@ def test_fakes_refuse_what_the_ops_refuse():
         ops.soft_gate_pack_(meta, out=(meta.to(memory_format=torch.channels_last),))
     with pytest.raises(RuntimeError, match="a number of rows that divides"):
         ops.soft_gate(meta, torch.empty(3, 3, 4, 4, device="meta"))
+    rows, index = torch.empty(2, 4, device="meta"), torch.empty(2, 4, device="meta", dtype=torch.int32)
+    ops.write_coalitions_(rows, rows, rows, index[0], index, index)
+    with pytest.raises(RuntimeError, match=r"out must have shape \(M, d\)"):
+        ops.write_coalitions_(rows[:1], rows, rows, index[0], index, index)
 
 
 @pytest.mark.parametrize("padding", [0, 1])

@@ -26,6 +26,7 @@ from reluxfast.kernels import max_pool as max_pool_kernels
 from reluxfast.kernels import relu_pack as relu_pack_kernel
 from reluxfast.kernels import soft_gate as soft_gate_kernel
 from reluxfast.kernels import soft_gate_pack as soft_gate_pack_kernel
+from reluxfast.kernels import write_coalitions as write_coalitions_kernel
 from reluxfast.ops import triton_binding as binding
 
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -112,6 +113,13 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         y, winner, bits = ops.max_pool_pack(layout, *pool, relu=True)
         return binding.max_pool_scatter(y, winner, bits, layout.shape[2:], *pool, mode, y.numel())
 
+    def write(d, made=dtype):
+        rows, labels = torch.zeros(4, d, dtype=dtype), torch.arange(d, dtype=torch.int32)
+        ranks, jobs = torch.zeros(2, d, dtype=torch.int32), torch.zeros(64, 4, dtype=torch.int32)
+        return binding.write_coalitions_(torch.zeros(64, d, dtype=made), rows, rows, labels, ranks, jobs)
+
+    halves = {"float16": torch.float16, "bfloat16": torch.bfloat16} if dtype == torch.float32 else {}
+
     return {
         "gate, gradient": lambda: binding.gate(last, mask, None, 1, x.numel()),
         "gate, guided + skip": lambda: binding.gate(last, mask, last, 3, x.numel()),
@@ -152,13 +160,24 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         "max_pool_scatter 3x3 dilated": lambda: scatter(dilated),
         "max_pool_scatter 3x3, contiguous": lambda: scatter(three, x),
         "max_pool_scatter 2x2x2": lambda: scatter(cube, deep),
+        "write_coalitions": lambda: write(8192),
+        "write_coalitions, short rows": lambda: write(48),
+        "write_coalitions, odd rows": lambda: write(30),
+        **{f"write_coalitions, to {name}": lambda made=made: write(8192, made) for name, made in halves.items()},
     }
 
 
 def main(dtypes: list[str]) -> None:
     triton.runtime.driver.set_active(_AbsentGpu())
     kernels = []
-    for module in (gate_kernel, relu_pack_kernel, max_pool_kernels, soft_gate_kernel, soft_gate_pack_kernel):
+    for module in (
+        gate_kernel,
+        relu_pack_kernel,
+        max_pool_kernels,
+        soft_gate_kernel,
+        soft_gate_pack_kernel,
+        write_coalitions_kernel,
+    ):
         for name in [n for n in vars(module) if n.endswith("_kernel")]:
             kernels.append(_Compiling(getattr(module, name)))
             setattr(module, name, kernels[-1])

@@ -30,6 +30,7 @@ def launches(binding: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple
         binding.max_pool_kernels,
         binding.soft_gate_kernel,
         binding.soft_gate_pack_kernel,
+        binding.write_coalitions_kernel,
     ):
 
         def counted(kernel, programs, *arguments, real=module.launch, **constants):

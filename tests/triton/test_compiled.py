@@ -49,6 +49,11 @@ POOLS = {
     "max_pool_scatter 3x3": (8, 2),
     "max_pool_scatter 2x2x2": (2, 2),
 }
+# Jobs to which a thread's two rows of a tile belong, and elements of such a row, each of which looks up its rank.
+WRITTEN = {"write_coalitions": 1, "write_coalitions, short rows": 2}
+LANES = {"float32": 4, "bfloat16": 8, "float64": 2}
+# Only float32 is rounded.
+ROUNDED = ("write_coalitions, to float16", "write_coalitions, to bfloat16")
 WITH_NUMBERS = ("relu_pack_kernel", "soft_gate_pack_kernel")
 # Bytes of a row's gates move in one access.
 BYTES = {"float32": ".b32", "bfloat16": ".v2.b32", "float64": ".b16"}
@@ -90,11 +95,20 @@ def test_every_kernel_compiles_well():
 
 
 def _check_coverage(rows: list[dict]) -> None:
-    kernels = ("gate", "relu_pack", "max_pool_pack", "max_pool_scatter", "soft_gate", "soft_gate_pack")
+    kernels = (
+        "gate",
+        "relu_pack",
+        "max_pool_pack",
+        "max_pool_scatter",
+        "soft_gate",
+        "soft_gate_pack",
+        "write_coalitions",
+    )
     assert {row["kernel"] for row in rows} == {f"{name}_kernel" for name in kernels}
     cases = {row["case"] for row in rows}
-    assert cases > FLAT.keys() | POOLS.keys()
-    assert {(row["case"], row["dtype"]) for row in rows} == {(case, dtype) for case in cases for dtype in DTYPES}
+    assert cases > FLAT.keys() | POOLS.keys() | WRITTEN.keys() | {*ROUNDED}
+    wanted = {(case, dtype) for case in cases for dtype in (DTYPES if case not in ROUNDED else DTYPES[:1])}
+    assert {(row["case"], row["dtype"]) for row in rows} == wanted
 
 
 def _check_resources(rows: list[dict]) -> None:
@@ -116,6 +130,8 @@ def _check_resources(rows: list[dict]) -> None:
 def _check_accesses(rows: list[dict]) -> None:
     for row in rows:
         case, wide = row["case"], ".v2.b64" if row["dtype"] == "float64" else ".v4.b32"
+        if case in WRITTEN or case in ROUNDED:
+            _check_written(row, wide)
         if case not in FLAT | POOLS:
             continue
         loads, stores = (FLAT | POOLS)[case]
@@ -130,3 +146,13 @@ def _check_accesses(rows: list[dict]) -> None:
         words = {"ld.global.b32", "st.global.b32"} if "soft" not in case else set()
         bias = {"ld.global.b16", "ld.global.b32", "ld.global.b64"} if "bias" in case else set()
         assert rest.keys() <= words | bias, row
+
+
+def _check_written(row: dict, wide: str) -> None:
+    case, accesses = row["case"], row["accesses"]
+    lanes = LANES["bfloat16" if case in ROUNDED else row["dtype"]]
+    assert accesses["ld.global.b32"] == 2 * lanes + 4 * WRITTEN.get(case, 1), row
+    # x, background and, in pieces of their own size, labels.
+    assert accesses["ld.global" + wide] >= (8 if case in ROUNDED else 4), row
+    assert accesses["st.global" + wide] == 2, row
+    assert not [a for a in accesses if a.startswith("st") and not a.endswith(wide)], row

@@ -126,6 +126,12 @@ def test_a_plan_is_made_once_and_checks_do_not_hide_behind_it(binding):
             assert len(binding._plans) <= 2
 
 
+def _one_coalition(d: int) -> tuple[torch.Tensor, ...]:
+    """Background, labels, ranks and jobs of write_coalitions_."""
+    players = torch.arange(d, dtype=torch.int32)
+    return torch.zeros(1, d), players, players.view(1, d), torch.tensor([[0, 0, 0, d // 2]], dtype=torch.int32)
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -137,6 +143,7 @@ def test_a_plan_is_made_once_and_checks_do_not_hide_behind_it(binding):
         lambda x: ops.soft_gate_pack_(x * 1),
         lambda x: ops.soft_gate(x.detach(), x),
         lambda x: ops.soft_gate_(x * 1, x.detach()),
+        lambda x: ops.write_coalitions_(torch.empty(1, 32), x.view(1, 32), *_one_coalition(32)),
     ],
 )
 def test_a_derivative_is_refused(call):

@@ -10,6 +10,7 @@
 #include "common/relu_pack.h"
 #include "common/soft_gate.h"
 #include "common/soft_gate_pack.h"
+#include "common/write_coalitions.h"
 
 namespace emulation {
 
@@ -45,5 +46,7 @@ template <class T>
 void soft_gate_pack(const reluxfast::SoftGatePack<T>& a, Launch launch);
 template <class T>
 void soft_gate(const reluxfast::SoftGate<T>& a, Launch launch);
+template <class T, class S>
+void write_coalitions(const reluxfast::WriteCoalitions<T, S>& a, Launch launch);
 
 }  // namespace emulation

@@ -130,6 +130,38 @@ void soft_gate(const std::string& dtype, std::optional<Bytes> g, std::optional<B
   });
 }
 
+// `dtype` is that of out, and of x and background unless these are `wide`, float32.
+void write_coalitions(const std::string& dtype, bool wide, std::optional<Bytes> x, std::optional<Bytes> background,
+                      std::optional<Bytes> result, std::optional<Bytes> labels, std::optional<Bytes> ranks,
+                      std::optional<Bytes> jobs, int64_t count, int64_t d, int64_t players, int64_t most_blocks,
+                      bool threads) {
+  const auto run = [&](auto read, auto written) {
+    using T = decltype(read);
+    using S = decltype(written);
+    WriteCoalitions<T, S> a{};
+    a.x = in<T>(x);
+    a.background = in<T>(background);
+    a.out = out<S>(result);
+    a.labels = in<int32_t>(labels);
+    a.ranks = in<int32_t>(ranks);
+    a.jobs = in<int32_t>(jobs);
+    a.count = count;
+    a.d = d;
+    a.players = players;
+    const py::gil_scoped_release released;
+    emulation::write_coalitions(a, emulation::Launch(most_blocks, threads));
+  };
+  dispatch(dtype, [&](auto zero) {
+    if constexpr (sizeof zero == 8) {
+      run(uint64_t{}, uint64_t{});
+    } else if constexpr (sizeof zero == 4) {
+      run(uint32_t{}, uint32_t{});
+    } else {
+      wide ? run(float{}, zero) : run(uint16_t{}, uint16_t{});
+    }
+  });
+}
+
 // Each window is size, out, kernel, stride, padding, dilation.
 Pool make_pool(int64_t images, int64_t channels, const std::vector<Sizes>& windows) {
   const auto window = [&](int k) {
@@ -203,4 +235,8 @@ PYBIND11_MODULE(emulated_kernels, m) {
   m.def("soft_gate", &soft_gate, py::kw_only(), py::arg("dtype"), py::arg("g").noconvert(), py::arg("out").noconvert(),
         py::arg("skip").noconvert(), py::arg("q").noconvert(), py::arg("bytes").noconvert(), py::arg("repeats"),
         py::arg("period"), py::arg("most_blocks"), py::arg("threads"));
+  m.def("write_coalitions", &write_coalitions, py::kw_only(), py::arg("dtype"), py::arg("wide"),
+        py::arg("x").noconvert(), py::arg("background").noconvert(), py::arg("out").noconvert(),
+        py::arg("labels").noconvert(), py::arg("ranks").noconvert(), py::arg("jobs").noconvert(), py::arg("count"),
+        py::arg("d"), py::arg("players"), py::arg("most_blocks"), py::arg("threads"));
 }
