@@ -17,7 +17,8 @@ from reluxfast.attribution import Attribution
 from reluxfast.balance import Balance
 from reluxfast.captured import Captured, Model, captured, original
 from reluxfast.errors import InvalidInput
-from reluxfast.methods import METHODS
+from reluxfast.games import explain_captured
+from reluxfast.methods import COALITION_METHODS, METHODS
 from reluxfast.methods.inputs import as_tuple, check_like, warn_not_finite
 from reluxfast.methods.lrp import assignment
 from reluxfast.methods.run import Outcome, Run
@@ -144,9 +145,11 @@ def attribute(
 
 def attribute_captured(known: Captured, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:
     """Explains `x` with a captured model."""
+    if isinstance(method, str) and method in COALITION_METHODS:
+        return explain_captured(known, x, target, method, options)
     function = METHODS.get(method) if isinstance(method, str) else None
     if function is None:
-        raise InvalidInput("method", f"must be one of {', '.join(METHODS)}", repr(method))
+        raise InvalidInput("method", f"must be one of {', '.join((*METHODS, *COALITION_METHODS))}", repr(method))
     _check_options(method, function, options)
     given, inputs = _prepare(known, x, keep_history=bool(options.get("create_graph")))
     engine = known.engine()

@@ -26,7 +26,7 @@ Column = Callable[[Any], dict[str, Any]]
 
 def write_gallery(path: Path, trained) -> Path:
     """Draw as PNG why the networks say what they say, by every method."""
-    columns = [partial(_method, name=name) for name in rx.methods()]
+    columns = [partial(_method, name=name) for name in rx.methods("relevance")]
     return _write(path, trained, columns, None, TITLE)
 
 

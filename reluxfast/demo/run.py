@@ -85,7 +85,7 @@ def run_demo(
         trained = _train_both(quick, seed, progress, echo)
         for t in trained:
             echo(f"{t.name}: {parameters(t.model)} parameters, held-out accuracy {t.accuracy:.3f}")
-        echo(f"explaining with {len(rx.methods())} methods, comparing with float64, drawing")
+        echo(f"explaining with {len(rx.methods('relevance'))} methods, comparing with float64, drawing")
         rows = _rows(trained, quick, progress)
         found = checks.run(trained, seed, quick)
         gallery = write_gallery(out / "gallery.png", trained)
@@ -138,7 +138,7 @@ def _train_both(quick: bool, seed: int, progress: bool, echo) -> list[Trained]:
 
 def _rows(trained: list[Trained], quick: bool, progress: bool) -> list[MethodRow]:
     rows = []
-    names = rx.methods()
+    names = rx.methods("relevance")
     total = len(trained) * len(names)
     with progress_bar(desc="explain and validate", total=total, unit="method", show=progress) as bar:
         for t in trained:

@@ -32,13 +32,13 @@ def demo(tmp_path_factory):
 def test_what_is_being_done_is_said_before_it_is_done(demo):
     lines = demo[1].splitlines()
     assert lines[0].startswith("training on ") and "held-out accuracy" in lines[1]
-    assert lines[3].startswith(f"explaining with {len(rx.methods())} methods")
+    assert lines[3].startswith(f"explaining with {len(rx.methods('relevance'))} methods")
 
 
 def test_every_method_is_explained_validated_and_timed_on_both_networks(demo):
     result, text = demo
     assert [(row.model, row.method) for row in result.rows] == [
-        (m, n) for m in ("digits", "photos") for n in rx.methods()
+        (m, n) for m in ("digits", "photos") for n in rx.methods("relevance")
     ]
     for row in result.rows:
         assert row.ok and 0 <= row.worst_relative_error <= row.tolerance == 1e-5
@@ -148,7 +148,7 @@ def test_the_record_says_what_was_found(demo):
     assert record["versions"]["torch"] == torch.__version__
     assert record["info"]["version"] == rx.__version__
     assert record["quick"] is True and record["seed"] == 0 and record["ok"] is True
-    assert len(record["rows"]) == 2 * len(rx.methods())
+    assert len(record["rows"]) == 2 * len(rx.methods("relevance"))
     assert record["rows"][0]["worst_relative_error"] == result.rows[0].worst_relative_error
     assert record["accuracy"] == result.accuracy
     assert record["gallery"] == "gallery.png" and record["composites"] == "composites.png"

@@ -34,7 +34,7 @@ def test_refused_for_every_method_and_leaves_the_model_alone():
     refused = REFUSED["WrongImageSize"]
     model, x = refused.build(), torch.randn(1, *refused.shape)
     state = {k: v.clone() for k, v in model.state_dict().items()}
-    for method in rx.methods():
+    for method in rx.methods("relevance"):
         options = {"layer": "inner.conv"} if method.endswith("grad_cam") else {}
         with pytest.raises(rx.UnsupportedNode, match="batch"):
             rx.attribute(model, x, target=0, method=method, **options)

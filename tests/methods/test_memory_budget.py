@@ -33,7 +33,7 @@ class _LargestBatch(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("target", [1, "all"], ids=str)
-@pytest.mark.parametrize("method", rx.methods())
+@pytest.mark.parametrize("method", rx.methods("relevance"))
 def test_values_do_not_depend_on_the_budget(method, target):
     construct = CONSTRUCTS["relu_module"]
     model, x = construct.model(torch.float64), torch.randn(11, 3, 8, 8).double()

@@ -27,8 +27,11 @@ METHODS = [
 
 
 def test_methods():
-    assert rx.methods() == METHODS
-    for name in METHODS:
+    assert rx.methods("relevance") == METHODS
+    assert rx.methods() == METHODS + rx.methods("coalitions")
+    with pytest.raises(rx.InvalidInput, match="kind must be None or one of relevance, coalitions, got 'all'"):
+        rx.methods("all")
+    for name in rx.methods():
         function = getattr(rx, name)
         assert callable(function) and function.__name__ == name and function.__doc__
 

@@ -113,7 +113,7 @@ def test_wrong_forms(wrong):
     assert raised.value.rule and "target" in str(raised.value)
 
 
-@pytest.mark.parametrize("method", rx.methods())
+@pytest.mark.parametrize("method", rx.methods("relevance"))
 def test_every_method_refuses_a_missing_target(method):
     options = {"layer": "conv1"} if method.endswith("grad_cam") else {}
     with pytest.raises(rx.InvalidInput, match="target"):

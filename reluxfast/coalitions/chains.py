@@ -1,0 +1,76 @@
+"""Chains: players join one after the other, and each gets what the output changes by."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from reluxfast.coalitions.game import Game
+
+# Coalitions whose jobs and outputs are held at once.
+_JOBS = 1 << 16
+
+
+class Chains(Protocol):
+    """Something that walks chains of a game."""
+
+    def pairs(self, rows: torch.Tensor, cycle: torch.Tensor, orders: torch.Tensor, antithetic: bool) -> torch.Tensor:
+        """Marginals of each player along an order, and along its reverse.
+
+        Args:
+            rows: (R,) int64 rows of the game.
+            cycle: (R, G) int64 background row of each unit.
+            orders: (R, G, n) int64 orders of the players.
+            antithetic: whether the reverse is walked as well; the result is then the mean of both.
+
+        Returns:
+            (R, G, n, K) float64.
+        """
+
+    def at_once(self) -> int:
+        """Units, of all rows together, that one call should be given."""
+
+
+class WrittenChains:
+    """Chains whose coalitions are written out and passed through the model.
+
+    Args:
+        game: the game.
+    """
+
+    def __init__(self, game: Game):
+        self.game = game
+
+    def at_once(self) -> int:
+        """See `Chains`."""
+        return max(1, max(_JOBS, self.game.tile) // max(1, 2 * (self.game.n - 1)))
+
+    def pairs(self, rows: torch.Tensor, cycle: torch.Tensor, orders: torch.Tensor, antithetic: bool) -> torch.Tensor:
+        """See `Chains`. A reverse chain starts at x and loses players, so that both ends are shared."""
+        game, n = self.game, self.game.n
+        r, g = cycle.shape
+        chains = 2 if antithetic else 1
+        ranks = torch.empty_like(orders).scatter_(-1, orders, torch.arange(n, device=orders.device).expand_as(orders))
+        ranks = torch.stack([ranks, n - 1 - ranks], 2)[:, :, :chains]
+        inner = torch.arange(1, n, device=orders.device).expand(r, g, chains, -1)
+        table = torch.arange(r * g * chains, device=orders.device).view(r, g, chains, 1)
+        jobs = torch.stack(
+            [
+                rows.view(-1, 1, 1, 1).expand_as(inner),
+                cycle.view(r, g, 1, 1).expand_as(inner),
+                table.expand_as(inner),
+                inner,
+            ],
+            -1,
+        )
+        low = game.empty_at(rows, cycle).unsqueeze(2)
+        high = game.full[rows].unsqueeze(1).unsqueeze(1).expand(-1, g, 1, -1)
+        values = game.values(jobs.flatten(0, 3), ranks.flatten(0, 2).to(torch.int32))
+        values = values.view(r, g, chains, n - 1, high.shape[-1])
+        # By size of the coalition: position t of an order joins t players; of its reverse it is the last but t.
+        forward = torch.cat([low, values[:, :, 0], high], 2).diff(dim=2)
+        if antithetic:
+            forward = (forward + torch.cat([low, values[:, :, 1], high], 2).diff(dim=2).flip(2)) / 2
+        index = orders.unsqueeze(-1).expand_as(forward)
+        return torch.empty_like(forward).scatter_(2, index, forward)

@@ -1,0 +1,160 @@
+"""A game: a model, the rows whose outputs are explained, and what stands in the place of absent players."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from reluxfast import ops
+from reluxfast.coalitions.players import Players
+from reluxfast.errors import ReluxfastError
+
+# (T, d) -> (T, K)
+Model = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass
+class Game:
+    """v(S) = f(x_S, b_{N∖S}) for rows x and background rows b.
+
+    Attributes:
+        model: maps a batch (T, d), whose rows are in the order of `x`'s, to outputs (T, K); always called with `tile`
+            rows, so that its bits cannot depend on how many rows are explained.
+        x: (N, d) rows in any fixed order of their elements.
+        background: (B, d) rows that stand for absent players.
+        players: whose labels are in the order of x's elements.
+        tile: rows of one call of the model.
+        first_row: number of the first row in the whole call, for random draws.
+        chosen: (N,) the one output of each row that is explained; None: all of them.
+    """
+
+    model: Model
+    x: torch.Tensor
+    background: torch.Tensor
+    players: Players
+    tile: int
+    first_row: int = 0
+    chosen: torch.Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return self.x.shape[0]
+
+    @property
+    def n(self) -> int:
+        """Number of players."""
+        return self.players.count
+
+    @property
+    def numbers(self) -> torch.Tensor:
+        """(N,) int64 numbers of the rows in the whole call."""
+        return torch.arange(self.first_row, self.first_row + self.rows, device=self.x.device)
+
+    @cached_property
+    def _ends(self) -> torch.Tensor:
+        """(1, n) ranks of which none or all are below."""
+        return torch.zeros(1, self.n, dtype=torch.int32, device=self.x.device)
+
+    @cached_property
+    def output(self) -> torch.Tensor:
+        """(N, K) float64: every output of x."""
+        return self._outputs(torch.tensor([[r, 0, 0, 1] for r in range(self.rows)]).view(-1, 4), self._ends)
+
+    @cached_property
+    def _background_output(self) -> torch.Tensor:
+        count = self.background.shape[0]
+        if not self.rows:
+            return self.output.new_zeros(count, self.output.shape[1])  # nobody's background
+        return self._outputs(torch.tensor([[0, b, 0, 0] for b in range(count)]), self._ends)
+
+    @property
+    def full(self) -> torch.Tensor:
+        """(N, K) float64: v(N), the explained outputs of x."""
+        return self.output if self.chosen is None else self.output.gather(1, self.chosen.unsqueeze(1))
+
+    @cached_property
+    def empty(self) -> torch.Tensor:
+        """(B, K) float64, or (N, B, 1) if rows explain different outputs: outputs of the background rows."""
+        whole = self._background_output
+        return whole if self.chosen is None else whole[:, self.chosen].t().unsqueeze(-1)
+
+    def empty_at(self, rows: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        """v(∅) with one background row for each unit.
+
+        Args:
+            rows: (R,) rows.
+            which: (R, G) background rows.
+
+        Returns:
+            (R, G, K) float64.
+        """
+        return self.empty[which] if self.chosen is None else self.empty[rows.view(-1, 1), which]
+
+    @property
+    def base(self) -> torch.Tensor:
+        """(N, K) float64: the mean output of the background."""
+        mean = self.empty.mean(-2)
+        return mean.expand(self.rows, -1) if self.chosen is None else mean
+
+    def values(self, jobs: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:
+        """Outputs for coalitions, in calls of one fixed size.
+
+        Args:
+            jobs: (M, 4) row, background row, row of `ranks`, and the rank below which a player is present.
+            ranks: (P, n) int32.
+
+        Returns:
+            (M, K) float64; K is 1 where each row has one output explained.
+
+        Raises:
+            ReluxfastError: the model returns something else than one finite row for each row.
+        """
+        found = self._outputs(jobs, ranks)
+        if self.chosen is None:
+            return found
+        return found.gather(1, self.chosen[jobs[:, 0].to(found.device).long()].unsqueeze(1))
+
+    def _outputs(self, jobs: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:
+        jobs = jobs.to(device=self.x.device, dtype=torch.int32)
+        # Rows that fill up a call are such as the model is made for.
+        batch = self.background[:1].repeat(self.tile, 1)
+        found = []
+        for start in range(0, jobs.shape[0], self.tile):
+            some = jobs[start : start + self.tile]
+            ops.write_coalitions_(batch[: len(some)], self.x, self.background, self.players.labels, ranks, some)
+            outputs = self.model(batch)[: len(some)].to(torch.float64)
+            if not bool(outputs.isfinite().all()):
+                self._refuse(outputs, some, ranks)
+            found.append(outputs)
+        return torch.cat(found) if found else self.model(batch)[:0].to(torch.float64)
+
+    def blended(self, row: int, masks: torch.Tensor) -> torch.Tensor:
+        """Outputs (M, K) float64 of m ⊙ x + (1 - m) ⊙ b for one row and masks (M, d) in [0, 1]; one background row."""
+        x, b = self.x[row], self.background[0]
+        batch = self.background[:1].repeat(self.tile, 1)
+        found = []
+        for some in masks.split(self.tile):
+            torch.lerp(b.expand_as(some), x.expand_as(some), some, out=batch[: len(some)])
+            outputs = self.model(batch)[: len(some)].to(torch.float64)
+            if not bool(outputs.isfinite().all()):
+                bad = outputs[~outputs.isfinite()][0].item()
+                raise ReluxfastError(f"f must return finite numbers, got {bad} for row {self.first_row + row} masked")
+            found.append(outputs)
+        whole = torch.cat(found)
+        return whole if self.chosen is None else whole[:, self.chosen[row], None]
+
+    def _refuse(self, outputs: torch.Tensor, jobs: torch.Tensor, ranks: torch.Tensor) -> None:
+        at = int((~outputs.isfinite()).any(1).nonzero()[0])
+        row, base, order, below = jobs[at].tolist()
+        present = (ranks[order] < below).nonzero().flatten().tolist()
+        shown = f"{present[:20]}{' and more' if len(present) > 20 else ''}"
+        bad = outputs[at][~outputs[at].isfinite()][0].item()
+        raise ReluxfastError(
+            f"f must return finite numbers, got {bad} for row {self.first_row + row} with the players {shown} of "
+            f"{self.n} present and the others taken from background row {base}. Clean x and baselines, or explain a "
+            "function that is finite there (logits instead of log-probabilities)"
+        )

@@ -1,0 +1,162 @@
+"""Shapley values from random orders of the players, with standard errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from reluxfast.coalitions.chains import Chains
+from reluxfast.coalitions.designs import background_rows, orders
+from reluxfast.coalitions.estimate import Estimate
+from reluxfast.coalitions.game import Game
+from reluxfast.coalitions.moments import Moments
+from reluxfast.errors import InvalidInput
+from reluxfast.progress import progress_bar
+
+# Pairs per row where neither a budget nor a tolerance is given.
+DEFAULT_PAIRS = 32
+# Evaluations per row at which a tolerance gives up where no budget is given.
+_MOST_EVALUATIONS = 1 << 20
+# Pairs at the first look at the error; each next look is at half as many more.
+_FIRST_LOOK = 8
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How orders are drawn.
+
+    Attributes:
+        design: one of `designs.DESIGNS`.
+        seed: any int.
+        every_background: whether each unit is averaged over all background rows, instead of taking one in turn.
+        budget: evaluations per row at most, or None.
+        tolerance: largest standard error over the range of the values at which a row is done, or None.
+    """
+
+    design: str
+    seed: int
+    every_background: bool
+    budget: int | None
+    tolerance: float | None
+
+    @property
+    def antithetic(self) -> bool:
+        """Whether a unit is an order with its reverse."""
+        return self.design != "plain"
+
+    def usual(self, n: int, backgrounds: int) -> int:
+        """Evaluations per row where no budget is given, about."""
+        return 2 * DEFAULT_PAIRS * n * (backgrounds if self.every_background else 1)
+
+
+def sampled(game: Game, chains: Chains, how: Sampling) -> Estimate:
+    """Mean over units of the marginals of each player, and sd / √units.
+
+    The unit is a pair of an order and its reverse (an order alone if plain). Each row stops for itself, at numbers of
+    units that follow from n, B and the options. An interrupt (Ctrl-C) ends the sampling; what was found is returned.
+
+    Raises:
+        InvalidInput: the budget does not suffice for one unit.
+    """
+    rows, n, count = game.rows, game.n, game.background.shape[0]
+    backgrounds = count if how.every_background else 1
+    cost = (2 if how.antithetic else 1) * (n - 1) * backgrounds
+    step = 1 if how.every_background else count
+    most = _units(how, n, cost, step)
+    moments = Moments(rows, n, game.full.shape[1], game.x.device)
+    interrupted = False
+    open_rows = torch.arange(rows, device=game.x.device)
+    looks = [most] if how.tolerance is None else _looks(most, step)
+    with progress_bar(total=rows * most, desc="shapley", unit="pair" if how.antithetic else "order") as bar:
+        try:
+            done = 0
+            for look in looks:
+                _sample(game, chains, how, open_rows, range(done, look), moments, bar)
+                done = look
+                if how.tolerance is not None:
+                    open_rows = open_rows[_above(moments, open_rows, how.tolerance)]
+                if not len(open_rows):
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
+    values, error = moments.mean, moments.standard_error
+    values = torch.where(moments.count.view(-1, 1, 1) > 0, values, math.nan)
+    values = values + _residual(game, values, error)
+    facts = {"pairs" if how.antithetic else "orders": moments.count}
+    if interrupted:
+        facts["interrupted"] = True
+    if how.tolerance is not None:
+        facts["converged"] = not interrupted and not len(open_rows)
+    return Estimate(values, error, moments.count * cost + 1, facts)
+
+
+def _units(how: Sampling, n: int, cost: int, step: int) -> int:
+    if n == 1:
+        return 1
+    block = math.lcm(step, n - 1) if how.design == "orthogonal" else step
+    budget = _MOST_EVALUATIONS if how.budget is None and how.tolerance is not None else how.budget
+    if budget is None:
+        return -(-DEFAULT_PAIRS // block) * block
+    most = (budget - 1) // cost
+    if most < 1:
+        kind = "antithetic pair" if how.antithetic else "order"
+        raise InvalidInput("n_evaluations", f"must be at least {cost + 1}, one {kind} of {n} players", how.budget)
+    for whole in (block, n - 1 if how.design == "orthogonal" else step, step):
+        if most >= whole:
+            return most // whole * whole
+    return most
+
+
+def _looks(most: int, step: int) -> list[int]:
+    found, at = [], _FIRST_LOOK
+    while not found or found[-1] < most:
+        look = min(most, -(-at // step) * step)
+        found.append(look)
+        at = max(look + 1, look * 3 // 2)
+    return found
+
+
+def _sample(game: Game, chains: Chains, how: Sampling, rows: torch.Tensor, units: range, moments: Moments, bar) -> None:
+    """Adds units of some rows to the moments, all rows of a stretch of units before the next."""
+    width = max(1, min(len(units), chains.at_once() // max(1, len(rows))))
+    height = max(1, chains.at_once() // width)
+    for start in range(units.start, units.stop, width):
+        stretch = range(start, min(start + width, units.stop))
+        for some in rows.split(height) if len(rows) else ():
+            moments.add(some, _pairs(game, chains, how, some, stretch))
+            bar.update(len(some) * len(stretch))
+
+
+def _pairs(game: Game, chains: Chains, how: Sampling, rows: torch.Tensor, units: range) -> torch.Tensor:
+    numbers = game.numbers[rows]
+    order = orders(how.design, how.seed, numbers, units, game.n)
+    count = game.background.shape[0]
+    if not how.every_background:
+        cycle = background_rows(how.seed, numbers, units, count)
+        return chains.pairs(rows, cycle, order, how.antithetic)
+    total = None
+    for b in range(count):
+        found = chains.pairs(rows, torch.full_like(order[..., 0], b), order, how.antithetic)
+        total = found if total is None else total.add_(found)
+    return total / count
+
+
+def _above(moments: Moments, rows: torch.Tensor, tolerance: float) -> torch.Tensor:
+    """Which of the rows have an error above the tolerance, relative to the range of their values if they have one."""
+    error, mean = moments.standard_error[rows], moments.mean[rows]
+    spread = mean.amax(1) - mean.amin(1)
+    largest = error.amax(1)
+    tiny = spread <= 1e-12 * mean.abs().amax(1).clamp_min(1)
+    return (torch.where(tiny, largest, largest / spread) >= tolerance).any(-1)
+
+
+def _residual(game: Game, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+    """What is missing to efficiency where background rows were used unequally often, spread in proportion to SE²."""
+    missing = (game.full - game.base - values.sum(1)).unsqueeze(1)
+    share = error.square()
+    total = share.sum(1, keepdim=True)
+    even = (values != 0).to(values.dtype)
+    even = even / even.sum(1, keepdim=True).clamp_min(1)
+    return missing * torch.where((total > 0) & total.isfinite(), share / total, even)

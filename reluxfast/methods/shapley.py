@@ -1,0 +1,84 @@
+"""Shapley values: exact, from random orders, or by least squares over drawn coalitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reluxfast.coalitions.designs import DESIGNS
+from reluxfast.coalitions.estimate import Estimate
+from reluxfast.coalitions.exact import evaluations, exact
+from reluxfast.coalitions.leverage import leverage
+from reluxfast.coalitions.permutation import Sampling, sampled
+from reluxfast.coalitions.request import GameRequest
+from reluxfast.errors import InvalidInput
+from reluxfast.methods.numbers import fraction, one_of, positive, whole
+
+ESTIMATORS = ("auto", "exact", "permutation", "leverage")
+BACKGROUND_MODES = ("cycle", "all")
+# Evaluations a row that "auto" spends on exact values even where the budget is smaller.
+_EXACT_UP_TO = 4096
+# Evaluations a row and player of "leverage" without a budget.
+_LEVERAGE_PER_PLAYER = 64
+
+
+def shapley(
+    request: GameRequest,
+    estimator: str = "auto",
+    n_evaluations: int | None = None,
+    tolerance: float | None = None,
+    design: str = "antithetic",
+    background_mode: str = "cycle",
+    seed: int = 0,
+) -> Estimate:
+    """Shapley values φ_i = Σ_{S⊆N∖i} s!(n-s-1)!/n! · [v(S∪i) - v(S)] of v(S) = E_b f(x_S, b_{N∖S}).
+
+    Args:
+        estimator: "exact": every coalition, up to 20 players, 26 if `n_evaluations` says so; "permutation": random
+            orders (Castro et al. 2009), with standard errors; "leverage": paired LeverageSHAP (Musco and Witter 2025),
+            more accurate at equal evaluations where the model is smooth, without standard errors; "auto": exact where
+            that takes at most max(n_evaluations, 4096) evaluations a row, else permutation.
+        n_evaluations: evaluations of f per row at most (on average, for leverage); default 32 pairs, or 64 per player
+            for leverage.
+        tolerance: rows stop when their largest standard error over the range of their values is below; for sampled
+            orders.
+        design: of orders. "antithetic": pairs of an order and its reverse, exact where players interact in pairs at
+            most; "orthogonal": blocks of n - 1 such pairs with orthogonal scores (Mitchell et al. 2022); "plain".
+        background_mode: "cycle": each pair meets one background row, each used equally often; "all": each meets
+            all of them.
+        seed: of counter-based draws keyed by (seed, row, pair): the same whatever the batching.
+
+    Returns:
+        values that sum to output - base_value; standard_error over pairs for sampled orders; options["pairs"] (N,).
+    """
+    one_of("estimator", estimator, ESTIMATORS)
+    one_of("design", design, DESIGNS)
+    one_of("background_mode", background_mode, BACKGROUND_MODES)
+    positive("n_evaluations", n_evaluations)
+    fraction("tolerance", tolerance)
+    whole("seed", seed)
+    chosen = _chosen(request, estimator, n_evaluations, tolerance)
+    facts: dict[str, Any] = {"estimator": chosen}
+    n, backgrounds = request.players.count, len(request.background)
+    if chosen == "exact":
+        game = request.game(evaluations(n, backgrounds))
+        found = exact(game, n_evaluations)
+    elif chosen == "leverage":
+        budget = n_evaluations or _LEVERAGE_PER_PLAYER * n * backgrounds
+        game = request.game(budget)
+        found = leverage(game, budget, seed)
+    else:
+        how = Sampling(design, seed, background_mode == "all", n_evaluations, tolerance)
+        game = request.game(n_evaluations or how.usual(n, backgrounds))
+        found = sampled(game, request.chains(game), how)
+    found.facts = {**facts, **found.facts}
+    return found
+
+
+def _chosen(request: GameRequest, estimator: str, budget: int | None, tolerance: float | None) -> str:
+    n, backgrounds = request.players.count, len(request.background)
+    if estimator == "auto":
+        fits = n <= 40 and evaluations(n, backgrounds) <= max(budget or 0, _EXACT_UP_TO)
+        return "exact" if fits else "permutation"
+    if tolerance is not None and estimator != "permutation":
+        raise InvalidInput("tolerance", f"has no meaning for the {estimator} estimator", tolerance, "Leave it out")
+    return estimator
