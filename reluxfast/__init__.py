@@ -31,6 +31,7 @@ from reluxfast.functions import (
 )
 from reluxfast.info import Info, info
 from reluxfast.ops import backend
+from reluxfast.player_maps import patches, superpixels
 from reluxfast.validate import Report, ReportRow, validate
 
 __version__ = "0.1.0"
@@ -66,10 +67,12 @@ __all__ = [
     "lrp",
     "methods",
     "occlusion",
+    "patches",
     "refresh",
     "rise",
     "rules",
     "shapley",
     "smooth_grad",
+    "superpixels",
     "validate",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from reluxfast.balance import Balance
+from reluxfast.player_maps import spread
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Attribution:
         balance: where relevance went, node by node, for LRP that was asked for it; else None.
         layers: relevance inside the network, in the dtype computed in: by name of a node's value, or by path of the
             layers asked for.
+        inputs: the rows that were explained, for coalition methods; else None.
     """
 
     values: Any
@@ -41,12 +43,37 @@ class Attribution:
     n_evaluations: int = 1
     balance: Balance | None = None
     layers: Mapping[str, Any] | None = None
+    inputs: torch.Tensor | None = None
 
     def numpy(self) -> np.ndarray | tuple[np.ndarray, ...]:
         """`values` as numpy array(s) on the host."""
         if isinstance(self.values, tuple):
             return tuple(v.detach().cpu().numpy() for v in self.values)
         return self.values.detach().cpu().numpy()
+
+    def on_elements(self) -> torch.Tensor:
+        """`values` (N, ..., *row), where players own several elements each of these with its player's value."""
+        players = self.options.get("players")
+        return self.values if players is None else spread(self.values, players)
+
+    def to_shap(self, feature_names: Sequence[str] | None = None, output_names: Sequence[str] | None = None) -> Any:
+        """The result as a `shap.Explanation`, for shap's plots (needs shap).
+
+        Args:
+            feature_names: of the players; default shap's own.
+            output_names: of the outputs, where several are explained.
+
+        Returns:
+            values (N, n), or (N, n, K) for several outputs, base_values (N,) or (N, K), error_std like values where
+            there are standard errors, data (N, n): the inputs, where every element is a player.
+
+        Raises:
+            InvalidInput: the values have no base value, so that shap's plots would not add up.
+            MissingExtra: shap is not installed.
+        """
+        from reluxfast.shap_results import explanation  # few results leave for shap
+
+        return explanation(self, feature_names, output_names)
 
     def plot(self, images: torch.Tensor | np.ndarray | None = None, **options: Any):
         """Draws the attribution; see `reluxfast.plots.plot_attribution`. Returns (fig, axes)."""

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from reluxfast.coalitions.models import RowOrder
 from reluxfast.errors import InvalidInput, ReluxfastError, UnsupportedNode
 from reluxfast.graph import Graph, capture
 from reluxfast.graph.structure import structure
@@ -84,6 +85,11 @@ class Captured:
         engine = self.engine()
         weights = Weights(engine.graph, self._lookup, dtype)
         return Engine(engine.graph, weights, engine.device, self.memory_budget)
+
+    def row_order(self) -> RowOrder:
+        """The order of elements in which rows of the one input are computed fastest."""
+        (shape, _, _), *_ = self.examples
+        return RowOrder(tuple(shape), len(shape) in (3, 4))
 
     def path_of(self, module: nn.Module) -> str | None:
         """Dotted path of a module of the model, None if it is none of its modules."""

@@ -25,3 +25,30 @@ class Estimate:
     n_evaluations: torch.Tensor
     facts: dict[str, Any] = field(default_factory=dict)
     of_elements: bool = False
+
+
+def joined(parts: list[Estimate]) -> Estimate:
+    """Estimates of different rows as one; where rows have fewer players than others, values of 0 follow theirs."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    facts = {
+        name: torch.cat([part.facts[name] for part in parts]) if isinstance(value, torch.Tensor) else value
+        for name, value in first.facts.items()
+    }
+    for name in ("interrupted", "converged"):
+        found = [part.facts[name] for part in parts if name in part.facts]
+        if found:
+            facts[name] = any(found) if name == "interrupted" else all(found)
+    return Estimate(
+        _padded([part.values for part in parts]),
+        None if first.standard_error is None else _padded([part.standard_error for part in parts]),
+        torch.cat([part.n_evaluations for part in parts]),
+        facts,
+        first.of_elements,
+    )
+
+
+def _padded(values: list[torch.Tensor]) -> torch.Tensor:
+    most = max(v.shape[1] for v in values)
+    return torch.cat([torch.nn.functional.pad(v, (0, 0, 0, most - v.shape[1])) for v in values])
