@@ -88,6 +88,33 @@ def works(shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.de
     yield Work("soft_gate_", lambda: soft_gate(False, False), 3 * whole)
     yield Work("soft_gate_ skip", lambda: soft_gate(True, False), 4 * whole)
     yield Work("soft_gate_ bytes", lambda: soft_gate(False, True), 2 * whole + count)
+
+    inputs, d = max(1, n // 8), count // n
+
+    def coalitions(labels: Tensor, players: int, source: torch.dtype) -> Callable[[], Any]:
+        x, background = (torch.randn(inputs, d, device=device).to(source) for _ in range(2))
+        ranks = torch.stack([torch.randperm(players, device=device) for _ in range(inputs)]).int()
+        jobs = [[m % inputs] * 3 + [players * m // n] for m in range(n)]
+        jobs = torch.tensor(jobs, dtype=torch.int32, device=device)
+        batch = [torch.empty(n, d, dtype=dtype, device=device)]
+
+        def write() -> Tensor:
+            ops.write_coalitions_(batch[0], x, background, labels, ranks, jobs)
+            return batch[0]
+
+        return write
+
+    # Players are squares of 16 x 16 pixels, or single elements; each input has an order of its own.
+    column = torch.arange(w, device=device) // 16
+    square = (torch.arange(h, device=device) // 16)[:, None] * (int(column[-1]) + 1) + column
+    squares = square.reshape(-1).repeat_interleave(c).int()
+    variants = {"squares": (squares, int(square.max()) + 1, dtype)}
+    variants["elements"] = (torch.arange(d, device=device).int(), d, dtype)
+    if dtype != torch.float32:
+        variants["squares of float32"] = (*variants["squares"][:2], torch.float32)
+    for name, variant in variants.items():
+        read = 2 * inputs * d * variant[2].itemsize + 4 * (d + inputs * variant[1] + 4 * n)
+        yield Work(f"write_coalitions_ {name}", lambda variant=variant: coalitions(*variant), whole + read)
     for name, pool in _POOLS.items():
         y, winner, mask = ops.max_pool_pack(values(), *pool, relu=True)
         pooled = y.numel() * dtype.itemsize + winner.numel() + mask.numel()
@@ -110,6 +137,17 @@ def _soft(z: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     v, q, _ = ops.soft_gate_pack(z, d.abs(), factors=(1.0, 1.0), branches=(1,), lo=0.0)
     _, byte, _ = ops.soft_gate_pack(z, d.abs(), factors=(1.0, 1.0), branches=(1,), lo=0.0, quantise=True)
     return v, q, byte
+
+
+def _coalitions(x: Tensor, background: Tensor) -> Tensor:
+    """Rows of x whose players, three elements each, are present in alternation."""
+    x, background = (t.flatten(1).contiguous() for t in (x, background))
+    labels = torch.arange(x.shape[1], device=x.device) // 3
+    ranks = (torch.arange(int(labels[-1]) + 1, device=x.device) % 2)[None]
+    jobs = torch.tensor([[0, 1, 0, 1], [1, 0, 0, 1]], device=x.device)
+    out = torch.empty(2, x.shape[1], dtype=x.dtype, device=x.device)
+    ops.write_coalitions_(out, x, background, labels.int(), ranks.int(), jobs.int())
+    return out
 
 
 def measure(backend: str, shape: tuple[int, int, int, int], dtype: str, device: torch.device, rounds: int) -> list:
@@ -159,7 +197,7 @@ def check(shape: tuple[int, int, int, int], dtype: str, device: torch.device, ba
             back = ops.max_pool_scatter(p - 0.5, winner, bits, shape[2:], *pool, mode=3)
             v, q, byte = _soft(x, r)
             soft = (v, q, byte, ops.soft_gate(r, q, x), ops.soft_gate(r, byte))
-            results.append((y, mask, ops.gate(r, mask, x, 3), p, winner, bits, back, *soft))
+            results.append((y, mask, ops.gate(r, mask, x, 3), p, winner, bits, back, *soft, _coalitions(x, r)))
     for i, (found, expected) in enumerate(zip(*results, strict=True)):
         worst = float((found.double() - expected.double()).abs().max())
         limit = 0.0 if found.dtype == torch.uint8 else torch.finfo(found.dtype).eps * float(expected.abs().max())

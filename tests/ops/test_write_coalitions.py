@@ -58,7 +58,7 @@ def case(d: int, labels: str, seed: int = 0, x_rows: int = 3, bases: int = 2, co
     orders = [generator.permutation(n) for _ in range(3)] + [generator.integers(0, 2, n)]
     order = generator.integers(0, 4, count)
     below = np.where(order == 3, 1, generator.integers(0, n + 1, count))
-    below[:2] = np.where(order[:2] == 3, 1, [0, n])
+    below[:2] = np.where(order[:2] == 3, 1, [0, n][:count])
     jobs = np.stack([generator.integers(0, x_rows, count), generator.integers(0, bases, count), order, below], axis=1)
     x, background = (statement.grid((size, d), seed + k, special=True) for k, size in enumerate((x_rows, bases), 1))
     return [x, background, player, np.stack(orders), jobs]
@@ -147,12 +147,17 @@ def test_one_row_and_one_base(backend):
         assert_moved(tensors(*case(33, "own", x_rows=1, bases=1, count=40), dtype=torch.float32), 40)
 
 
-def test_the_buffer_of_the_last_batch_is_longer(backend):
-    given = tensors(*case(20, "groups", count=3), dtype=torch.float32)
-    batch = torch.full((5, 20), 99.0)
-    with ops.backend(backend):
-        ops.write_coalitions_(batch[:3], *given)
-    assert not (batch[:3] == 99).any() and (batch[3:] == 99).all()
+@pytest.mark.parametrize("made", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("d", [1, 31, 150, 1001])
+def test_nothing_is_written_around_out(backend, d, labels, made):
+    """A part of a buffer, as the last batch of many needs it."""
+    for count in (1, 3):
+        given = tensors(*case(d, labels, count=count), dtype=torch.float32)
+        batch = torch.full((count + 2, d), 99.0, dtype=made)
+        with ops.backend(backend):
+            ops.write_coalitions_(batch[1:-1], *given)
+        assert (batch[0] == 99).all() and (batch[-1] == 99).all() and not (batch[1:-1] == 99).any()
 
 
 def test_an_image_in_channels_last_order(backend):
