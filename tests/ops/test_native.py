@@ -36,7 +36,7 @@ def test_indices_beyond_32_bits(tmp_path):
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs a C++ compiler on Linux")
     sources = [ROOT / "tests/ops/huge_index.cpp"]
-    kernels = ("relu_pack", "gate", "max_pool_pack", "max_pool_scatter", "soft_gate_pack", "soft_gate")
+    kernels = ("relu_pack", "gate", "max_pool_pack", "max_pool_scatter", "soft_gate_pack", "soft_gate", "mlp_chains")
     sources += [ROOT / f"csrc/cpu/{name}.cpp" for name in (*kernels, "isa")]
     program = tmp_path / "huge_index"
     # One instruction set, lightly optimised: index arithmetic is the same in all of them.

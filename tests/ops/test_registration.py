@@ -32,7 +32,25 @@ class _EveryOp(torch.nn.Module):
         ops.soft_gate_pack_(half, gated, bias, residual=gated, out=(made,))
         relevance = ops.soft_gate(x, q, half)
         ops.soft_gate_(relevance, byte)
-        return pooled, gated, changed, mask, second, v, half, made, relevance
+        chains = self._chains(x[:, :, 0, 0], bias)
+        return pooled, gated, changed, mask, second, v, half, made, relevance, *chains
+
+    @staticmethod
+    def _chains(rows, bias):
+        order = torch.arange(5, dtype=torch.int32)
+        permutations = order.flip(0).expand(rows.shape[0], 2, 5)
+        weights = [torch.outer(bias, bias), bias[None]]
+        starts = torch.arange(6, dtype=torch.int32)
+        return ops.mlp_chains(
+            rows,
+            bias[None],
+            torch.zeros_like(permutations[..., 0]),
+            permutations,
+            order,
+            starts,
+            weights,
+            [bias, bias[:1]],
+        )
 
 
 def _inputs(layout):
@@ -135,6 +153,10 @@ def test_fakes_refuse_what_the_ops_refuse():
         ops.soft_gate_pack_(meta, out=(meta.to(memory_format=torch.channels_last),))
     with pytest.raises(RuntimeError, match="a number of rows that divides"):
         ops.soft_gate(meta, torch.empty(3, 3, 4, 4, device="meta"))
+    index = torch.empty(4, 1, 2, dtype=torch.int32, device="meta")
+    rows = meta[0, 0]
+    with pytest.raises(RuntimeError, match="members must be int32"):
+        ops.mlp_chains(rows, rows, index[..., 0], index, rows, rows, [rows], [rows[0]])
 
 
 @pytest.mark.parametrize("padding", [0, 1])
