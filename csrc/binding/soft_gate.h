@@ -10,8 +10,7 @@ inline void check_soft_gate(const Tensor& g, const Tensor& q, const std::optiona
   check_dtype("g", g);
   if (skip) check_like("skip", *skip, "g", g);
   STD_TORCH_CHECK(q.scalar_type() == g.scalar_type() || q.scalar_type() == ScalarType::Byte,
-                  "q must have the dtype of g, ", torch::headeronly::toString(g.scalar_type()), ", or be uint8, got ",
-                  torch::headeronly::toString(q.scalar_type()));
+                  "q must have the dtype of g, ", text(g.scalar_type()), ", or be uint8, got ", text(q.scalar_type()));
   check_device("q", q, "g", g);
   std::vector<int64_t> shape = sizes_of(g), rows = sizes_of(q);
   bool alike = shape.size() == rows.size();

@@ -43,9 +43,8 @@ inline void check_soft_gate_pack(const Tensor& z, const SoftGateOperands& o) {
 }
 
 inline void check_gate_tensor(const char* name, const Tensor& gate, const Tensor& z, ScalarType type) {
-  STD_TORCH_CHECK(gate.scalar_type() == type && gate.device() == z.device(), name, " must be ",
-                  torch::headeronly::toString(type), " on ", text(z.device()), " as z and q are, got ",
-                  torch::headeronly::toString(gate.scalar_type()), " on ", text(gate.device()));
+  STD_TORCH_CHECK(gate.scalar_type() == type && gate.device() == z.device(), name, " must be ", text(type), " on ",
+                  text(z.device()), " as z and q are, got ", text(gate.scalar_type()), " on ", text(gate.device()));
   const bool channels_last = is_channels_last(gate);
   STD_TORCH_CHECK(
       sizes_of(gate) == sizes_of(z) && (channels_last || gate.is_contiguous()) && channels_last == is_channels_last(z),
@@ -57,9 +56,8 @@ inline void check_gates(const Gates& gates, const Tensor& z, const SoftGateOpera
   STD_TORCH_CHECK(gates.second.has_value() == (o.gates() == 2),
                   "second must be given for two branches and only then, got ", o.gates(), " branch(es)");
   const ScalarType type = gates.first.scalar_type();
-  STD_TORCH_CHECK(type == z.scalar_type() || type == ScalarType::Byte, "q must have z's dtype, ",
-                  torch::headeronly::toString(z.scalar_type()), ", or be uint8, got ",
-                  torch::headeronly::toString(type));
+  STD_TORCH_CHECK(type == z.scalar_type() || type == ScalarType::Byte, "q must have z's dtype, ", text(z.scalar_type()),
+                  ", or be uint8, got ", text(type));
   check_gate_tensor("q", gates.first, z, type);
   if (gates.second) check_gate_tensor("second", *gates.second, z, type);
 }

@@ -60,6 +60,34 @@ inline std::string text(const std::vector<int64_t>& sizes) {
   return out + (sizes.size() == 1 ? ",)" : ")");
 }
 
+// As torch writes the dtype in Python.
+inline std::string text(ScalarType type) {
+  switch (type) {
+    case ScalarType::Float:
+      return "torch.float32";
+    case ScalarType::Double:
+      return "torch.float64";
+    case ScalarType::Half:
+      return "torch.float16";
+    case ScalarType::BFloat16:
+      return "torch.bfloat16";
+    case ScalarType::Bool:
+      return "torch.bool";
+    case ScalarType::Byte:
+      return "torch.uint8";
+    case ScalarType::Char:
+      return "torch.int8";
+    case ScalarType::Short:
+      return "torch.int16";
+    case ScalarType::Int:
+      return "torch.int32";
+    case ScalarType::Long:
+      return "torch.int64";
+    default:
+      return torch::headeronly::toString(type);
+  }
+}
+
 inline std::string text(const torch::stable::Device& device) {
   return device.is_cpu() ? "cpu" : (device.is_cuda() ? "cuda:" : "device ") + std::to_string(device.index());
 }
@@ -118,7 +146,7 @@ inline void check_dtype(const char* name, const Tensor& x) {
   const ScalarType type = x.scalar_type();
   STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double || type == ScalarType::Half ||
                       type == ScalarType::BFloat16,
-                  name, " must be float32, float64, float16 or bfloat16, got ", torch::headeronly::toString(type),
+                  name, " must be float32, float64, float16 or bfloat16, got ", text(type),
                   "; convert it with .float()");
 }
 
@@ -142,9 +170,8 @@ inline void check_like(const char* name, const Tensor& value, const char* like_n
 
 inline void check_bias(const char* name, const Tensor& bias, const char* like_name, const Tensor& like) {
   STD_TORCH_CHECK(bias.device() == like.device() && bias.scalar_type() == like.scalar_type(), name, " must have ",
-                  like_name, "'s dtype and device, ", torch::headeronly::toString(like.scalar_type()), " on ",
-                  text(like.device()), ", got ", torch::headeronly::toString(bias.scalar_type()), " on ",
-                  text(bias.device()));
+                  like_name, "'s dtype and device, ", text(like.scalar_type()), " on ", text(like.device()), ", got ",
+                  text(bias.scalar_type()), " on ", text(bias.device()));
   STD_TORCH_CHECK(like.dim() >= 2 && bias.dim() == 1 && bias.size(0) == like.size(1), name,
                   " must have shape (C,) for ", like_name, " of shape (N, C, ...), got ", text(sizes_of(bias)), " for ",
                   like_name, " of shape ", text(sizes_of(like)));

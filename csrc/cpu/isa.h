@@ -29,7 +29,8 @@ const char* cpu_isa_name();
       return ::reluxfast::avx2::call;     \
     case ::reluxfast::Isa::baseline:      \
       return ::reluxfast::baseline::call; \
-  }
+  }                                       \
+  __builtin_unreachable();
 #else
 #define RF_DISPATCH(call) return ::reluxfast::baseline::call;
 #endif

@@ -38,6 +38,15 @@ RF_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) { return {_mm512_mul_
 RF_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) { return {_mm512_mul_pd(a.lanes, b.lanes)}; }
 RF_INLINE Vec<float> operator/(Vec<float> a, Vec<float> b) { return {_mm512_div_ps(a.lanes, b.lanes)}; }
 RF_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return {_mm512_div_pd(a.lanes, b.lanes)}; }
+
+// a b + c, rounded once.
+RF_INLINE Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return {_mm512_fmadd_ps(a.lanes, b.lanes, c.lanes)};
+}
+RF_INLINE Vec<double> multiply_add(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return {_mm512_fmadd_pd(a.lanes, b.lanes, c.lanes)};
+}
+
 RF_INLINE Mask<float> operator<(Vec<float> a, Vec<float> b) {
   return {_mm512_cmp_ps_mask(a.lanes, b.lanes, _CMP_LT_OQ)};
 }

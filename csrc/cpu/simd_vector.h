@@ -45,6 +45,19 @@ template <class A>
 RF_INLINE Vec<A> operator/(Vec<A> a, Vec<A> b) {
   return {a.lanes / b.lanes};
 }
+
+// a b + c, rounded once where the machine has an instruction for it.
+template <class A>
+RF_INLINE Vec<A> multiply_add(Vec<A> a, Vec<A> b, Vec<A> c) {
+#if RF_X86 && RF_VECTOR_BYTES == 32
+  using Register = typename Vec<A>::Register;
+  if constexpr (sizeof(A) == 4) return {(Register)_mm256_fmadd_ps((__m256)a.lanes, (__m256)b.lanes, (__m256)c.lanes)};
+  return {(Register)_mm256_fmadd_pd((__m256d)a.lanes, (__m256d)b.lanes, (__m256d)c.lanes)};
+#else
+  return a * b + c;
+#endif
+}
+
 template <class A>
 RF_INLINE Mask<A> operator<(Vec<A> a, Vec<A> b) {
   return {a.lanes < b.lanes};

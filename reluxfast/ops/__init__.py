@@ -2,7 +2,7 @@
 
 Each operator has a schema, a fake and a pure-torch reference here; compiled kernels only implement. None of them has a
 derivative. What an operator computes stands at the head of its file: relu_pack.py, gate.py, max_pool.py,
-soft_gate_pack.py, soft_gate.py, write_coalitions.py.
+soft_gate_pack.py, soft_gate.py, write_coalitions.py, mlp_chains.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from reluxfast.ops._register import triton_implementation
+from reluxfast.errors import BackendUnavailable
+from reluxfast.ops._register import WITHOUT_KERNEL, triton_implementation
 from reluxfast.ops.backend import (
     active_backend,
     available_backends,
@@ -23,6 +24,7 @@ from reluxfast.ops.backend import (
 )
 from reluxfast.ops.gate import MODES, gate_inplace_reference, gate_reference
 from reluxfast.ops.max_pool import max_pool_pack_reference, max_pool_scatter_reference
+from reluxfast.ops.mlp_chains import mlp_chains_reference
 from reluxfast.ops.relu_pack import relu_pack_inplace_reference, relu_pack_reference
 from reluxfast.ops.soft_gate import soft_gate_inplace_reference, soft_gate_reference
 from reluxfast.ops.soft_gate_pack import soft_gate_pack_inplace_reference, soft_gate_pack_reference
@@ -37,6 +39,7 @@ __all__ = [
     "gate_",
     "max_pool_pack",
     "max_pool_scatter",
+    "mlp_chains",
     "relu_pack",
     "relu_pack_",
     "soft_gate",
@@ -58,6 +61,7 @@ _REFERENCES: dict[str, Callable] = {
     "soft_gate": soft_gate_reference,
     "soft_gate_": soft_gate_inplace_reference,
     "write_coalitions_": write_coalitions_inplace_reference,
+    "mlp_chains": mlp_chains_reference,
 }
 # Operator, reference and Triton's kernel of each op. The dispatcher runs Triton's on CUDA where the library has none.
 _IMPLEMENTATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
@@ -76,6 +80,8 @@ def _implementation(name: str, x: Tensor) -> Callable:
         warn_about_fallback(x.device.type)
         return operator
     check_device(chosen, x.device)
+    if chosen == "cuda" and not torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), "CUDA"):
+        raise BackendUnavailable("cuda", f"it has no kernel for {name}", WITHOUT_KERNEL)
     return reference if chosen == "reference" else triton if chosen == "triton" else operator
 
 
@@ -313,3 +319,38 @@ def write_coalitions_(out: Tensor, x: Tensor, background: Tensor, labels: Tensor
             kernels on a GPU do not look at, for speed: there it reads what is not there.
     """
     _implementation("write_coalitions_", x)(out, x, background, labels, ranks, jobs)
+
+
+def mlp_chains(
+    x: Tensor,
+    background: Tensor,
+    cycle: Tensor,
+    permutations: Tensor,
+    members: Tensor,
+    starts: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    antithetic: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Marginals of n players along permutation chains of a multilayer perceptron with ReLU between its layers.
+
+    On CUDA tensors the reference answers. The C++ kernel gives a pair the same bits whatever else is in the call and
+    on any number of threads; x, background and activations must be finite.
+
+    Args:
+        x: (N, d); float32 or float64.
+        background: (B, d) of x's dtype, B at least 1.
+        cycle: (N, G), int32: the row of background that pair g of row r uses.
+        permutations: (N, G, n), int32: the order of players in which pair g of row r goes from background to x.
+        members: (d,), int32: all features, sorted by player.
+        starts: (n + 1,), int32: player i owns members[starts[i] : starts[i + 1]], at least one feature.
+        weights: one to six of x's dtype, (H_1, d), (H_2, H_1), ..., (K, H): the network's layers.
+        biases: (H_1,), (H_2,), ..., (K,) of x's dtype.
+        antithetic: whether a pair also has the chain that takes players away from x in the same order.
+
+    Returns:
+        pairs (N, G, n, K), the mean of a player's two marginals, or the only one; f(x) (N, K); f(background) (B, K).
+    """
+    return _implementation("mlp_chains", x)(
+        x, background, cycle, permutations, members, starts, list(weights), list(biases), antithetic
+    )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from reluxfast.checkout import serve_kernels
+from reluxfast.errors import BackendUnavailable
 from reluxfast.ops import native, triton_state
 from reluxfast.ops.layout import is_dense
 
@@ -19,6 +20,9 @@ NAMESPACE = "reluxfast"
 serve_kernels()
 # Each op's checks and allocation, for implementations written in Python.
 FAKES: dict[str, Callable] = {}
+WITHOUT_KERNEL = "Use backend 'auto' or 'reference'"
+# Ops that have a Triton kernel.
+TRITON: set[str] = set()
 
 
 def _refuse_gradients(name: str, arguments: tuple[Any, ...]) -> None:
@@ -62,9 +66,11 @@ def _triton_binding() -> ModuleType:
 
 
 def triton_implementation(name: str) -> Callable:
-    """The op's Triton implementation, to be called without the dispatcher."""
+    """The op's Triton implementation, to be called without the dispatcher; it refuses where there is none."""
 
     def call(*args):
+        if name not in TRITON:
+            raise BackendUnavailable("triton", f"it has no kernel for {name}", WITHOUT_KERNEL)
         _refuse_gradients(name, args)
         return getattr(_triton_binding(), name)(*args)
 
@@ -79,7 +85,9 @@ def _register_triton(name: str) -> None:
         torch.library.impl(qualified, "CUDA", lambda *args: getattr(_triton_binding(), name)(*args))
 
 
-def register(name: str, schema: str, reference: Callable, fake: Callable, mutates: bool = False) -> None:
+def register(
+    name: str, schema: str, reference: Callable, fake: Callable, mutates: bool = False, triton: bool = True
+) -> None:
     """Register one op.
 
     Args:
@@ -88,13 +96,16 @@ def register(name: str, schema: str, reference: Callable, fake: Callable, mutate
         reference: the pure-torch definition, which also answers where no compiled kernel does.
         fake: shapes, dtypes and strides of the results for tensors without data.
         mutates: whether the op writes into an argument.
+        triton: whether the op has a Triton kernel; without one its reference answers on CUDA tensors.
     """
     qualified = f"{NAMESPACE}::{name}"
     torch.library.define(qualified, schema)
     torch.library.impl(qualified, "default", reference)
     torch.library.register_fake(qualified)(fake)
     FAKES[name] = fake
-    _register_triton(name)
+    if triton:
+        TRITON.add(name)
+        _register_triton(name)
     if mutates:
         _refuse_on_call(name)
     else:

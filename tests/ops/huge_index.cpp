@@ -8,6 +8,7 @@
 
 #include "cpu/gate.h"
 #include "cpu/max_pool.h"
+#include "cpu/mlp_chains.h"
 #include "cpu/relu_pack.h"
 #include "cpu/soft_gate.h"
 #include "cpu/soft_gate_pack.h"
@@ -189,6 +190,51 @@ void pool_end(int64_t images, int64_t channels, int64_t height, int64_t width) {
   }
 }
 
+void mlp_chains_end() {
+  // A linear network over two players of four features each: a marginal is the sum of a player's features.
+  const int32_t members[8] = {0, 2, 4, 6, 1, 3, 5, 7}, starts[3] = {0, 4, 8};
+  const float weight[8] = {1, 1, 1, 1, 1, 1, 1, 1}, bias = 0, background[8] = {};
+  float fb = 0;
+  MlpChains<float> a{};
+  a.rows = kMany / 8;
+  a.background_rows = 1;
+  a.pairs = 4;
+  a.players = 2;
+  a.layers = 1;
+  a.antithetic = true;
+  a.widths[0] = 8;
+  a.widths[1] = 1;
+  a.weights[0] = weight;
+  a.biases[0] = &bias;
+  a.members = members;
+  a.starts = starts;
+  a.background = background;
+  a.cycle = reserve<int32_t>(a.rows * a.pairs);
+  a.marginals = reserve<float>(a.rows * a.pairs * a.players);
+  a.fx = reserve<float>(a.rows);
+  a.fb = &fb;
+  float* x = reserve<float>(a.rows * 8);
+  int32_t* permutations = reserve<int32_t>(a.rows * a.pairs * a.players);
+  a.x = x;
+  a.permutations = permutations;
+  const int64_t first = a.rows - 2, pairs = a.rows * a.pairs;
+  for (int64_t k = 0; k < 16; ++k) x[first * 8 + k] = static_cast<float>(k);
+  for (int64_t pair = first * a.pairs; pair < pairs; ++pair) permutations[pair * 2 + pair % 2] = 1;
+
+  const PackedMlp<float> packed(a, mlp_panel<float>());
+  MlpScratch<float> scratch(packed.network(), kTileStep);
+  float *z_x = reserve<float>(a.rows * whole_lines<float>(1)), z_b[whole_lines<float>(1)];
+  mlp_direct(a, packed.network(), scratch, a.background, z_b, a.fb, 0, 1);
+  mlp_direct(a, packed.network(), scratch, a.x, z_x, a.fx, first, a.rows);
+  mlp_chain_pairs(a, packed.network(), scratch, z_x, z_b, first * a.pairs, pairs);
+  expect(a.fx[first] == 28 && a.fx[first + 1] == 92, "mlp_chains direct");
+  for (int64_t pair = first * a.pairs; pair < pairs; ++pair) {
+    const bool last = pair >= pairs - a.pairs;
+    expect(a.marginals[pair * 2] == (last ? 44 : 12), "mlp_chains first player");
+    expect(a.marginals[pair * 2 + 1] == (last ? 48 : 16), "mlp_chains second player");
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -199,6 +245,7 @@ int main() {
   write_coalitions_end();
   pool_end(1, 16, 24000, 24000);
   pool_end(6000000, 1, 38, 38);
+  mlp_chains_end();
   std::printf("right\n");
   return 0;
 }

@@ -58,6 +58,9 @@ def cases() -> list[tuple[str, tuple]]:
     for made in (torch.float32, torch.bfloat16):
         out = torch.zeros(2, 4, dtype=made)
         listed.append(("write_coalitions_", (out, random(2, 4), random(1, 4), labels, ranks, jobs)))
+    chains = (torch.tensor([[1, 0]]), torch.tensor([[[1, 0], [0, 1]]]), torch.arange(3), torch.tensor([0, 1, 3]))
+    layers = ([random(4, 3), random(2, 4)], [random(4), random(2)])
+    listed.append(("mlp_chains", (random(1, 3), random(2, 3), *(index.int() for index in chains), *layers, True)))
     listed.append(("max_pool_scatter", (random(4, 3, 2, 3), winner, None, [4, 6], *pool, 0, 36)))
     return listed
 

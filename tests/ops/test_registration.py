@@ -36,7 +36,25 @@ class _EveryOp(torch.nn.Module):
         jobs = torch.tensor([[1, 0, 0, 100], [0, 1, 0, 9], [1, 1, 0, 0]], dtype=torch.int32)
         written = rows.new_empty(3, rows.shape[1], dtype=torch.float16)
         ops.write_coalitions_(written, rows, rows * 2, players, players.view(1, -1), jobs)
-        return pooled, gated, changed, mask, second, v, half, made, relevance, written
+        chains = self._chains(x[:, :, 0, 0], bias)
+        return pooled, gated, changed, mask, second, v, half, made, relevance, written, *chains
+
+    @staticmethod
+    def _chains(rows, bias):
+        order = torch.arange(5, dtype=torch.int32)
+        permutations = order.flip(0).expand(rows.shape[0], 2, 5)
+        weights = [torch.outer(bias, bias), bias[None]]
+        starts = torch.arange(6, dtype=torch.int32)
+        return ops.mlp_chains(
+            rows,
+            bias[None],
+            torch.zeros_like(permutations[..., 0]),
+            permutations,
+            order,
+            starts,
+            weights,
+            [bias, bias[:1]],
+        )
 
 
 def _inputs(layout):
@@ -157,6 +175,10 @@ def test_fakes_refuse_what_the_ops_refuse():
     ops.write_coalitions_(rows, rows, rows, index[0], index, index)
     with pytest.raises(RuntimeError, match=r"out must have shape \(M, d\)"):
         ops.write_coalitions_(rows[:1], rows, rows, index[0], index, index)
+    index = torch.empty(4, 1, 2, dtype=torch.int32, device="meta")
+    rows = meta[0, 0]
+    with pytest.raises(RuntimeError, match="members must be int32"):
+        ops.mlp_chains(rows, rows, index[..., 0], index, rows, rows, [rows], [rows[0]])
 
 
 @pytest.mark.parametrize("padding", [0, 1])

@@ -1,0 +1,89 @@
+// The weights of a call, laid out for the CPU loops.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "common/mlp_chains.h"
+#include "cpu/aligned_array.h"
+
+namespace reluxfast {
+
+// Elements of a cache line, a multiple of every register's: rows begin and end at cache lines.
+template <class T>
+constexpr int64_t kLine = kCacheLine / sizeof(T);
+
+template <class T>
+constexpr int64_t whole_lines(int64_t count) {
+  return (count + kLine<T> - 1) / kLine<T> * kLine<T>;
+}
+
+// A transposed weight, padded with zeros to whole lines of columns and cut into panels of `panel` columns, the last of
+// them narrower if need be; each panel is [depth, its columns].
+template <class T>
+struct MlpLayer {
+  const T* panels;
+  const T* bias;  // [columns]
+  int64_t depth, columns, panel;
+};
+
+template <class T>
+struct MlpNetwork {
+  MlpLayer<T> layer[kMostLayers];
+  int layers;
+
+  // Whether the last layer is one dot product, which is taken where the activations before it are made.
+  bool ends_in_dot() const { return layers > 1 && outputs == 1; }
+  int64_t outputs;
+  const T* last;  // [layer[layers - 2].columns]: the last weight where it is a dot product
+};
+
+// Owns what a MlpNetwork points to. The first weight is one panel, its features in the order of `members`.
+template <class T>
+class PackedMlp {
+ public:
+  PackedMlp(const MlpChains<T>& a, int64_t panel) {
+    network_.layers = a.layers;
+    network_.outputs = a.outputs();
+    arrays_.reserve(2 * a.layers + 1);
+    for (int l = 0; l < a.layers; ++l) {
+      const int64_t columns = whole_lines<T>(a.widths[l + 1]);
+      network_.layer[l] =
+          pack(a.weights[l], a.biases[l], a.widths[l + 1], a.widths[l], l ? panel : columns, l ? nullptr : a.members);
+    }
+    if (network_.ends_in_dot()) {
+      T* last = array(whole_lines<T>(a.widths[a.layers - 1]));
+      std::copy_n(a.weights[a.layers - 1], a.widths[a.layers - 1], last);
+      network_.last = last;
+    }
+  }
+  const MlpNetwork<T>& network() const { return network_; }
+
+ private:
+  T* array(int64_t count) {
+    arrays_.emplace_back(count);
+    return arrays_.back().data();
+  }
+
+  MlpLayer<T> pack(const T* weight, const T* bias, int64_t width, int64_t depth, int64_t panel, const int32_t* order) {
+    const int64_t columns = whole_lines<T>(width);
+    T* panels = array(depth * columns);
+    for (int64_t first = 0; first < width; first += panel) {
+      const int64_t wide = std::min(panel, columns - first), used = std::min(panel, width - first);
+      T* to = panels + first * depth;
+      for (int64_t c = 0; c < used; ++c) {
+        const T* row = weight + (first + c) * depth;
+        for (int64_t k = 0; k < depth; ++k) to[k * wide + c] = row[order == nullptr ? k : order[k]];
+      }
+    }
+    T* biases = array(columns);
+    std::copy_n(bias, width, biases);
+    return {panels, biases, depth, columns, panel};
+  }
+
+  MlpNetwork<T> network_{};
+  std::vector<AlignedArray<T>> arrays_;
+};
+
+}  // namespace reluxfast

@@ -1,0 +1,212 @@
+"""mlp_chains: marginals along Shapley permutation chains of a multilayer perceptron, masked inputs never written out.
+
+f(z) = W_L relu(... relu(W_1 z + b_1) ...) + b_L. Each of n players owns some of the d features; v(S) is f of the input
+that has x's features for the players in S and a background row's for the others. For a row r and a pair g, with the
+permutation π and the background row b that belong to them,
+
+    forward   y_t = v({π_0 .. π_{t-1}}),            y_0 = f(b), y_n = f(x):   m(π_t) = y_{t+1} - y_t
+    reverse   r_t = v(all without {π_0 .. π_{t-1}}), r_0 = f(x), r_n = f(b):  m'(π_t) = r_t - r_{t+1}
+    pairs[r, g, i] = (m(i) + m'(i)) / 2, or m(i) alone where chains are not antithetic
+
+f(x) and f(b) are direct products. Kernels add one player's columns of W_1 to the first layer's pre-activations at each
+step instead of masking inputs: the same but for rounding, as long as everything is finite; an infinity or a NaN in a
+feature stays for the rest of the chain. Permutation sampling: Castro et al. 2009; antithetic: Mitchell et al. 2022.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from reluxfast.ops._register import register
+
+MOST_WEIGHTS = 6
+
+
+def _check_number(name: str, value: Tensor, x: Tensor) -> None:
+    torch._check(value.dtype == x.dtype, lambda: f"{name} must have the dtype of x, {x.dtype}, got {value.dtype}")
+    torch._check(value.device == x.device, lambda: f"{name} must be on the device of x, {x.device}, got {value.device}")
+
+
+def _check_index(name: str, index: Tensor, x: Tensor) -> None:
+    torch._check(index.dtype == torch.int32, lambda: f"{name} must be int32, got {index.dtype}; convert it with .int()")
+    torch._check(index.device == x.device, lambda: f"{name} must be on the device of x, {x.device}, got {index.device}")
+
+
+def _check(
+    x: Tensor,
+    background: Tensor,
+    cycle: Tensor,
+    permutations: Tensor,
+    members: Tensor,
+    starts: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor],
+) -> None:
+    torch._check(
+        x.dtype in (torch.float32, torch.float64),
+        lambda: f"x must be float32 or float64, got {x.dtype}; convert it with .float()",
+    )
+    torch._check(
+        x.dim() == 2 and x.shape[1] > 0, lambda: f"x must have shape (N, d), d at least 1, got {tuple(x.shape)}"
+    )
+    rows, features = x.shape
+    _check_number("background", background, x)
+    torch._check(
+        background.dim() == 2 and background.shape[0] > 0 and background.shape[1] == features,
+        lambda: (
+            f"background must have shape (B, d), B at least 1 and d that of x, {features}, "
+            f"got {tuple(background.shape)}"
+        ),
+    )
+    _check_index("permutations", permutations, x)
+    torch._check(
+        permutations.dim() == 3 and permutations.shape[0] == rows and permutations.shape[2] > 0,
+        lambda: (
+            f"permutations must have shape (N, G, n), N that of x, {rows}, and n at least 1, "
+            f"got {tuple(permutations.shape)}"
+        ),
+    )
+    _check_index("cycle", cycle, x)
+    torch._check(
+        cycle.shape == permutations.shape[:2],
+        lambda: (
+            f"cycle must have the shape (N, G) of permutations, {tuple(permutations.shape[:2])}, "
+            f"got {tuple(cycle.shape)}"
+        ),
+    )
+    _check_index("members", members, x)
+    torch._check(
+        members.dim() == 1 and members.shape[0] == features,
+        lambda: f"members must have shape (d,), ({features},), got {tuple(members.shape)}",
+    )
+    _check_index("starts", starts, x)
+    torch._check(
+        starts.dim() == 1 and starts.shape[0] == permutations.shape[2] + 1,
+        lambda: f"starts must have shape (n + 1,), ({permutations.shape[2] + 1},), got {tuple(starts.shape)}",
+    )
+    torch._check(
+        1 <= len(weights) <= MOST_WEIGHTS,
+        lambda: f"weights must hold 1 to {MOST_WEIGHTS} tensors, got {len(weights)}",
+    )
+    torch._check(
+        len(biases) == len(weights),
+        lambda: f"biases must hold a tensor for each of the {len(weights)} weights, got {len(biases)}",
+    )
+    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        width = weights[layer - 1].shape[0] if layer else features
+        _check_layer(layer, weight, bias, width, x)
+
+
+def _check_layer(layer: int, weight: Tensor, bias: Tensor, width: int, x: Tensor) -> None:
+    _check_number(f"weights[{layer}]", weight, x)
+    torch._check(
+        weight.dim() == 2 and weight.shape[0] > 0 and weight.shape[1] == width,
+        lambda: f"weights[{layer}] must have shape (H, {width}), H at least 1, got {tuple(weight.shape)}",
+    )
+    _check_number(f"biases[{layer}]", bias, x)
+    torch._check(
+        bias.dim() == 1 and bias.shape[0] == weight.shape[0],
+        lambda: f"biases[{layer}] must have shape ({weight.shape[0]},), got {tuple(bias.shape)}",
+    )
+
+
+def _check_values(background: Tensor, cycle: Tensor, permutations: Tensor, members: Tensor, starts: Tensor) -> None:
+    features, players = members.shape[0], permutations.shape[2]
+    torch._check(
+        bool((members.sort().values == torch.arange(features, device=members.device)).all()),
+        lambda: (
+            f"members must hold each of the features 0 to {features - 1} once; "
+            "sort the features by player, as player.argsort(stable=True).int() does"
+        ),
+    )
+    right = torch.cat([starts[:1] == 0, starts.diff() > 0])
+    right[-1] &= starts[-1] == features
+    for i in (~right).nonzero()[:1, 0].tolist():
+        raise RuntimeError(
+            f"starts must ascend from 0 to the number of features, {features}, so that each player has a feature, "
+            f"got {int(starts[i])} as starts[{i}]"
+        )
+    for row, g in ((cycle < 0) | (cycle >= background.shape[0])).nonzero()[:1].tolist():
+        raise RuntimeError(
+            f"cycle must hold rows of background, 0 to {background.shape[0] - 1}, got {int(cycle[row, g])} "
+            f"for row {row}, pair {g}"
+        )
+    in_order = permutations.sort(-1).values == torch.arange(players, device=permutations.device)
+    for row, g in (~in_order.all(-1)).nonzero()[:1].tolist():
+        raise RuntimeError(
+            f"permutations must hold each of the players 0 to {players - 1} once, those of row {row}, pair {g} do not"
+        )
+
+
+def _network(z: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        z = linear(z, weight, bias).relu()
+    return linear(z, weights[-1], biases[-1])
+
+
+def mlp_chains_reference(
+    x: Tensor,
+    background: Tensor,
+    cycle: Tensor,
+    permutations: Tensor,
+    members: Tensor,
+    starts: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor],
+    antithetic: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The pairs, f(x) and f(background) by definition, the masked inputs of one pair at a time."""
+    _check(x, background, cycle, permutations, members, starts, weights, biases)
+    _check_values(background, cycle, permutations, members, starts)
+    rows, pairs, players = permutations.shape
+    fx, fb = _network(x, weights, biases), _network(background, weights, biases)
+    marginals = x.new_empty(rows, pairs, players, fx.shape[1])
+    positions = torch.arange(players, device=x.device)
+    owner = torch.empty_like(members, dtype=torch.int64)
+    owner[members.long()] = positions.repeat_interleave(starts.diff().long())
+    for row in range(rows):
+        for g, back in enumerate(cycle[row].tolist()):
+            order = permutations[row, g].long()
+            place = torch.empty_like(order)
+            place[order] = positions
+            # Row t - 1: whether a feature's player is among the first t of the order.
+            among_first = place[owner] < positions[1:, None]
+            y = _network(torch.where(among_first, x[row], background[back]), weights, biases)
+            marginal = torch.cat([fb[back][None], y, fx[row][None]]).diff(dim=0)
+            if antithetic:
+                y = _network(torch.where(among_first, background[back], x[row]), weights, biases)
+                marginal = 0.5 * (marginal - torch.cat([fx[row][None], y, fb[back][None]]).diff(dim=0))
+            marginals[row, g, order] = marginal
+    return marginals, fx, fb
+
+
+def _fake(
+    x: Tensor,
+    background: Tensor,
+    cycle: Tensor,
+    permutations: Tensor,
+    members: Tensor,
+    starts: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor],
+    antithetic: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    _check(x, background, cycle, permutations, members, starts, weights, biases)
+    outputs = weights[-1].shape[0]
+    return (
+        x.new_empty((*permutations.shape, outputs)),
+        x.new_empty((x.shape[0], outputs)),
+        x.new_empty((background.shape[0], outputs)),
+    )
+
+
+register(
+    "mlp_chains",
+    "(Tensor x, Tensor background, Tensor cycle, Tensor permutations, Tensor members, Tensor starts, Tensor[] weights, "
+    "Tensor[] biases, bool antithetic) -> (Tensor, Tensor, Tensor)",
+    mlp_chains_reference,
+    _fake,
+    triton=False,
+)
