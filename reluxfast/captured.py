@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from reluxfast.coalitions.models import RowOrder
+from reluxfast.coalitions.perceptron import Perceptron, perceptron
 from reluxfast.errors import InvalidInput, ReluxfastError, UnsupportedNode
 from reluxfast.graph import Graph, capture
 from reluxfast.graph.structure import structure
@@ -50,6 +51,7 @@ class Captured:
         self._model = weakref.ref(model)
         self._lookup = lookup_on(model)
         self._lock = threading.RLock()
+        self._perceptron: tuple[Engine, Perceptron | None] | None = None
         self._capture()
 
     @property
@@ -85,6 +87,14 @@ class Captured:
         engine = self.engine()
         weights = Weights(engine.graph, self._lookup, dtype)
         return Engine(engine.graph, weights, engine.device, self.memory_budget)
+
+    def perceptron(self) -> Perceptron | None:
+        """The model as it is now as a multilayer perceptron, in the dtype it is computed in; None if it is none."""
+        with self._lock:
+            engine = self.engine()
+            if self._perceptron is None or self._perceptron[0] is not engine:
+                self._perceptron = engine, perceptron(self.twin_engine(torch.float64), self.dtype)
+            return self._perceptron[1]
 
     def row_order(self) -> RowOrder:
         """The order of elements in which rows of the one input are computed fastest."""

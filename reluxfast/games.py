@@ -17,7 +17,9 @@ from reluxfast.captured import Captured, captured
 from reluxfast.coalitions.chains import Chains
 from reluxfast.coalitions.estimate import Estimate, joined
 from reluxfast.coalitions.game import Game
-from reluxfast.coalitions.models import FunctionModel
+from reluxfast.coalitions.mlp import PerceptronChains
+from reluxfast.coalitions.models import FunctionModel, RowOrder
+from reluxfast.coalitions.perceptron import in_order
 from reluxfast.coalitions.players import Players
 from reluxfast.coalitions.request import GameRequest
 from reluxfast.errors import InvalidInput
@@ -74,8 +76,18 @@ def explain_captured(known: Captured, x: Any, target: Any, method: str, options:
     engine, native = known.engine(), ops.active_backend() != "reference"
     order = known.row_order()
     model = FunctionModel(lambda batch: engine.outputs([batch.to(engine.dtype)], native), order, False)
-    source = _Source(model, "engine", known.memory_budget)
+    source = _Source(model, "engine", known.memory_budget, _perceptron_chains(known, order))
     return _explain(source, Rows(inputs[0].detach(), order, False), target, method, options)
+
+
+def _perceptron_chains(known: Captured, order: RowOrder) -> Callable[[Game], Chains] | None:
+    """Chains that need no masked inputs, if the model is a multilayer perceptron of its input's own dtype."""
+    (_, dtype, _), *_ = known.examples
+    layers = known.perceptron() if dtype == known.dtype else None
+    if layers is None:
+        return None
+    elements = order.rows(torch.arange(math.prod(order.shape)).view(1, *order.shape))[0]
+    return lambda game: PerceptronChains(game, in_order(layers, elements.to(game.x.device)))
 
 
 def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dict[str, Any]) -> Attribution:

@@ -13,7 +13,13 @@ _JOBS = 1 << 16
 
 
 class Chains(Protocol):
-    """Something that walks chains of a game."""
+    """Something that walks chains of a game.
+
+    Attributes:
+        path: what it is called in a result's options.
+    """
+
+    path: str
 
     def pairs(self, rows: torch.Tensor, cycle: torch.Tensor, orders: torch.Tensor, antithetic: bool) -> torch.Tensor:
         """Marginals of each player along an order, and along its reverse.
@@ -37,10 +43,12 @@ class WrittenChains:
 
     Args:
         game: the game.
+        path: what the model is called.
     """
 
-    def __init__(self, game: Game):
+    def __init__(self, game: Game, path: str):
         self.game = game
+        self.path = path
 
     def at_once(self) -> int:
         """See `Chains`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -111,6 +110,8 @@ def _between(graph: Graph, start: str, end: str) -> set[str]:
     return found
 
 
-def columns_in_order(layers: Perceptron, order: torch.Tensor) -> Sequence[torch.Tensor]:
-    """The weights for rows whose element k is element order[k] of the row's shape."""
-    return (layers.weights[0][:, order].contiguous(), *layers.weights[1:])
+def in_order(layers: Perceptron, elements: torch.Tensor) -> Perceptron:
+    """The network for rows whose element k is element elements[k] of the row's shape."""
+    if bool((elements[1:] > elements[:-1]).all()):
+        return layers
+    return Perceptron((layers.weights[0][:, elements].contiguous(), *layers.weights[1:]), layers.biases)

@@ -63,7 +63,7 @@ class GameRequest:
 
     def chains(self, game: Game) -> Chains:
         """The fastest way to walk chains of this game."""
-        return WrittenChains(game) if self.faster is None else self.faster(game)
+        return WrittenChains(game, self.path) if self.faster is None else self.faster(game)
 
     def _tile(self, evaluations: int) -> int:
         if self.batch_size is not None:

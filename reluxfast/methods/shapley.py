@@ -57,7 +57,7 @@ def shapley(
     fraction("tolerance", tolerance)
     whole("seed", seed)
     chosen = _chosen(request, estimator, n_evaluations, tolerance)
-    facts: dict[str, Any] = {"estimator": chosen}
+    facts: dict[str, Any] = {"estimator": chosen, "path": request.path}
     n, backgrounds = request.players.count, len(request.background)
     if chosen == "exact":
         game = request.game(evaluations(n, backgrounds))
@@ -69,7 +69,9 @@ def shapley(
     else:
         how = Sampling(design, seed, background_mode == "all", n_evaluations, tolerance)
         game = request.game(n_evaluations or how.usual(n, backgrounds))
-        found = sampled(game, request.chains(game), how)
+        chains = request.chains(game)
+        facts["path"] = chains.path
+        found = sampled(game, chains, how)
     found.facts = {**facts, **found.facts}
     return found
 
