@@ -12,7 +12,6 @@ from torch import nn
 from tests.oracles.coalitions import (
     all_coalitions,
     by_permutations,
-    coalition_values,
     exact_shapley,
     from_module,
     permutation_estimate,
@@ -145,14 +144,6 @@ def test_swapping_input_and_baseline_negates():
     _close(permutation_estimate(back, orders).pairs, -permutation_estimate(forth, orders).pairs)
 
 
-def test_given_coalitions_are_rows_of_the_table():
-    f, rng = _network(4), np.random.default_rng(0)
-    x, background, labels = rng.normal(size=4), rng.normal(size=(2, 4)), [1, 0, 1, 2]
-    tables = value_tables(f, x, background, labels, 3)
-    picked = [6, 1, 1, 0]
-    _close(coalition_values(f, x, background, labels, all_coalitions(3)[picked]), tables[:, picked], 1e-15)
-
-
 def test_permutation_estimate_by_hand():
     """v(∅..N) = 0, 1, 2, 4, 3, 5, 7, 10 for ∅, {0}, {1}, {0,1}, {2}, {0,2}, {1,2}, N."""
     table = np.array([0, 1, 2, 4, 3, 5, 7, 10.0])[:, None]
@@ -164,7 +155,8 @@ def test_permutation_estimate_by_hand():
     paired = permutation_estimate(table, orders)
     assert paired.pairs[..., 0].tolist() == [[2, 3.5, 4.5], [2, 3.5, 4.5]]
     assert paired.standard_error[:, 0].tolist() == [0, 0, 0]
-    assert np.isnan(permutation_estimate(table, orders[:1]).standard_error).all()
+    with np.errstate(invalid="raise"):
+        assert np.isnan(permutation_estimate(table, orders[:1]).standard_error).all()
 
 
 def test_standard_error_of_three_units():

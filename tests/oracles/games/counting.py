@@ -29,7 +29,7 @@ def coalition_counts(steps: Integers) -> tuple[Integers, Integers]:
     """
     n = len(steps)
     if n > _MOST:
-        raise ValueError(f"counts of more than {_MOST} players overflow 64 bits, got {n}")
+        raise ValueError(f"counts of more than {_MOST} players overflow 64 bits: take fewer, got {n}")
     low, high = int(steps[steps < 0].sum()), int(steps[steps > 0].sum())
     sums = np.arange(low, high + 1)
     everyone = np.zeros((n + 1, len(sums)), dtype=np.int64)

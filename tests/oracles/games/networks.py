@@ -133,7 +133,7 @@ class IntegerLayer(Network):
         """`(n, K)` with one background row."""
         steps = self.weight * (self.x - baseline)
         if not np.array_equal(steps, np.round(steps)):
-            raise ValueError("W * (x - b) must be integer")
+            raise ValueError(f"weight * (x - baseline) must be integer: round weight, x and baseline, got {steps}")
         units = np.zeros(self.weight.shape)
         for h, start in enumerate(self.weight @ baseline + self.bias):
             units[h] = shapley_of_sums(steps[h].astype(np.int64), lambda t, z=start: np.maximum(z + t, 0))

@@ -1,4 +1,4 @@
-"""Set functions with closed forms; none is differentiable, they are for samplers that only evaluate."""
+"""Set functions with closed forms: models that only know present from absent, for samplers that only evaluate."""
 
 from __future__ import annotations
 
