@@ -26,16 +26,15 @@ void clear_dots(const MlpNetwork<A>& net, const MlpScratch<A>& s) {
 // The layers behind the first, from what its sink was given to y.
 template <class A>
 void evaluate(const MlpNetwork<A>& net, const MlpScratch<A>& s, int64_t rows) {
-  const int stored = net.ends_in_dot() ? net.layers - 2 : net.layers - 1;
-  for (int l = 1; l < stored; ++l) {
-    product(s.tile((l - 1) & 1), s.stride, rows, net.layer[l], StoreRelu<A>{s.tile(l & 1), s.stride});
-  }
-  if (stored > 0) {
-    const A* in = s.tile((stored - 1) & 1);
-    if (net.ends_in_dot()) {
-      product(in, s.stride, rows, net.layer[stored], AddDot<A>{s.y(), s.y_stride, net.last});
+  const int last = net.ends_in_dot() ? net.layers - 2 : net.layers - 1;
+  for (int l = 1; l <= last; ++l) {
+    const A* in = s.tile((l - 1) % 2);
+    if (l < last) {
+      product(in, s.stride, rows, net.layer[l], StoreRelu<A>{s.tile(l % 2), s.stride});
+    } else if (net.ends_in_dot()) {
+      product(in, s.stride, rows, net.layer[l], AddDot<A>{s.y(), s.y_stride, net.last});
     } else {
-      product(in, s.stride, rows, net.layer[stored], Store<A>{s.y(), s.y_stride});
+      product(in, s.stride, rows, net.layer[l], Store<A>{s.y(), s.y_stride});
     }
   }
   if (!net.ends_in_dot()) return;

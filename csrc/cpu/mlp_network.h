@@ -32,11 +32,11 @@ template <class T>
 struct MlpNetwork {
   MlpLayer<T> layer[kMostLayers];
   int layers;
+  int64_t outputs;
+  const T* last;  // [layer[layers - 2].columns]: the last weight where it is a dot product
 
   // Whether the last layer is one dot product, which is taken where the activations before it are made.
   bool ends_in_dot() const { return layers > 1 && outputs == 1; }
-  int64_t outputs;
-  const T* last;  // [layer[layers - 2].columns]: the last weight where it is a dot product
 };
 
 // Owns what a MlpNetwork points to. The first weight is one panel, its features in the order of `members`.
@@ -72,9 +72,13 @@ class PackedMlp {
     for (int64_t first = 0; first < width; first += panel) {
       const int64_t wide = std::min(panel, columns - first), used = std::min(panel, width - first);
       T* to = panels + first * depth;
-      for (int64_t c = 0; c < used; ++c) {
-        const T* row = weight + (first + c) * depth;
-        for (int64_t k = 0; k < depth; ++k) to[k * wide + c] = row[order == nullptr ? k : order[k]];
+      // A line of each row at a time: the lines of the panel that it goes to stay in the cache.
+      for (int64_t begin = 0; begin < depth; begin += kLine<T>) {
+        const int64_t end = std::min(begin + kLine<T>, depth);
+        for (int64_t c = 0; c < used; ++c) {
+          const T* row = weight + (first + c) * depth;
+          for (int64_t k = begin; k < end; ++k) to[k * wide + c] = row[order == nullptr ? k : order[k]];
+        }
       }
     }
     T* biases = array(columns);
