@@ -12,6 +12,7 @@ from torch import nn
 
 from reluxfast.coalitions.models import RowOrder
 from reluxfast.coalitions.perceptron import Perceptron, perceptron
+from reluxfast.coalitions.split import Split, split
 from reluxfast.errors import InvalidInput, ReluxfastError, UnsupportedNode
 from reluxfast.graph import Graph, capture
 from reluxfast.graph.structure import structure
@@ -52,6 +53,7 @@ class Captured:
         self._lookup = lookup_on(model)
         self._lock = threading.RLock()
         self._perceptron: tuple[Engine, Perceptron | None] | None = None
+        self._split: tuple[Engine, Split | None] | None = None
         self._capture()
 
     @property
@@ -95,6 +97,14 @@ class Captured:
             if self._perceptron is None or self._perceptron[0] is not engine:
                 self._perceptron = engine, perceptron(self.twin_engine(torch.float64), self.dtype)
             return self._perceptron[1]
+
+    def split(self) -> Split | None:
+        """The model as it is now, cut behind the affine map it begins with; None if it does not, or for no gain."""
+        with self._lock:
+            engine = self.engine()
+            if self._split is None or self._split[0] is not engine:
+                self._split = engine, split(engine, self.twin_engine(torch.float64))
+            return self._split[1]
 
     def row_order(self) -> RowOrder:
         """The order of elements in which rows of the one input are computed fastest."""

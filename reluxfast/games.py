@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,10 +17,11 @@ from reluxfast.captured import Captured, captured
 from reluxfast.coalitions.chains import Chains
 from reluxfast.coalitions.estimate import Estimate, joined
 from reluxfast.coalitions.game import Game
-from reluxfast.coalitions.mlp import PerceptronChains
+from reluxfast.coalitions.mlp import PerceptronChains, PerceptronModel
 from reluxfast.coalitions.models import FunctionModel, RowOrder
 from reluxfast.coalitions.perceptron import in_order
 from reluxfast.coalitions.players import Players
+from reluxfast.coalitions.prefix import PrefixChains
 from reluxfast.coalitions.request import GameRequest
 from reluxfast.errors import InvalidInput
 from reluxfast.game_inputs import Rows, given_background, given_players, given_rows, one_tensor
@@ -44,7 +45,7 @@ class _Source:
         chains: a faster way to walk chains of a game than through the model, or None.
     """
 
-    model: FunctionModel
+    model: FunctionModel | PerceptronModel
     path: str
     memory_budget: int | None = None
     chains: Callable[[Game], Chains] | None = None
@@ -73,21 +74,28 @@ def explain_captured(known: Captured, x: Any, target: Any, method: str, options:
     """A coalition method on a captured model."""
     inputs = one_tensor(x)
     check_like(inputs, known.examples)
-    engine, native = known.engine(), ops.active_backend() != "reference"
     order = known.row_order()
+    return _explain(_captured_source(known, order), Rows(inputs[0].detach(), order, False), target, method, options)
+
+
+def _captured_source(known: Captured, order: RowOrder) -> _Source:
+    """A model by its fastest path: as a perceptron, with its first map apart, or as a whole."""
+    engine, native, budget = known.engine(), ops.active_backend() != "reference", known.memory_budget
+    (_, dtype, device), *_ = known.examples
+    elements = order.rows(torch.arange(math.prod(order.shape), device=device).view(1, *order.shape))[0]
+    # A model of half type is explained as it is, though computed in float32.
+    exact = dtype == known.dtype
+    layers = known.perceptron() if exact else None
+    if layers is not None:
+        layers = in_order(layers, elements)
+        inner = tuple(engine.graph.nodes[engine.graph.output].shape[1:])
+        return _Source(PerceptronModel(layers, inner), "mlp", budget, lambda game: PerceptronChains(game, layers))
     model = FunctionModel(lambda batch: engine.outputs([batch.to(engine.dtype)], native), order, False)
-    source = _Source(model, "engine", known.memory_budget, _perceptron_chains(known, order))
-    return _explain(source, Rows(inputs[0].detach(), order, False), target, method, options)
-
-
-def _perceptron_chains(known: Captured, order: RowOrder) -> Callable[[Game], Chains] | None:
-    """Chains that need no masked inputs, if the model is a multilayer perceptron of its input's own dtype."""
-    (_, dtype, _), *_ = known.examples
-    layers = known.perceptron() if dtype == known.dtype else None
-    if layers is None:
-        return None
-    elements = order.rows(torch.arange(math.prod(order.shape)).view(1, *order.shape))[0]
-    return lambda game: PerceptronChains(game, in_order(layers, elements.to(game.x.device)))
+    parts = known.split() if exact else None
+    if parts is None:
+        return _Source(model, "engine", budget)
+    parts = replace(parts, weight=parts.weight[:, elements].contiguous())
+    return _Source(model, "engine", budget, lambda game: PrefixChains(game, parts, native))
 
 
 def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dict[str, Any]) -> Attribution:

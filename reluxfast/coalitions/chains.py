@@ -72,13 +72,33 @@ class WrittenChains:
             ],
             -1,
         )
-        low = game.empty_at(rows, cycle).unsqueeze(2)
-        high = game.full[rows].unsqueeze(1).unsqueeze(1).expand(-1, g, 1, -1)
+        ends = game.empty_at(rows, cycle), game.full[rows].unsqueeze(1)
         values = game.values(jobs.flatten(0, 3), ranks.flatten(0, 2).to(torch.int32))
-        values = values.view(r, g, chains, n - 1, high.shape[-1])
-        # By size of the coalition: position t of an order joins t players; of its reverse it is the last but t.
-        forward = torch.cat([low, values[:, :, 0], high], 2).diff(dim=2)
-        if antithetic:
-            forward = (forward + torch.cat([low, values[:, :, 1], high], 2).diff(dim=2).flip(2)) / 2
-        index = orders.unsqueeze(-1).expand_as(forward)
-        return torch.empty_like(forward).scatter_(2, index, forward)
+        values = values.view(r, g, chains, n - 1, ends[1].shape[-1])
+        return by_player(values, ends, orders, joins_last=True)
+
+
+def by_player(
+    values: torch.Tensor, ends: tuple[torch.Tensor, torch.Tensor], orders: torch.Tensor, joins_last: bool
+) -> torch.Tensor:
+    """Marginals of each player from the values along chains, the mean of both where there are two.
+
+    Args:
+        values: (R, G, chains, n - 1, K) of the forward chain at position t, when t players of the order have joined;
+            and of the second chain, when as many players of the reversed order have (`joins_last`), or when the first
+            t of the order have left.
+        ends: v(∅) and v(N), which broadcast to (R, G, K).
+        orders: (R, G, n) int64.
+        joins_last: see `values`.
+
+    Returns:
+        (R, G, n, K).
+    """
+    r, g, chains, _, k = values.shape
+    low, high = (end.expand(r, g, k).unsqueeze(2) for end in ends)
+    marginals = torch.cat([low, values[:, :, 0], high], 2).diff(dim=2)
+    if chains == 2:
+        second = values[:, :, 1].flip(2) if joins_last else values[:, :, 1]
+        marginals = (marginals - torch.cat([high, second, low], 2).diff(dim=2)) / 2
+    index = orders.unsqueeze(-1).expand_as(marginals)
+    return torch.empty_like(marginals).scatter_(2, index, marginals)

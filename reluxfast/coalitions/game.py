@@ -147,6 +147,19 @@ class Game:
         whole = torch.cat(found)
         return whole if self.chosen is None else whole[:, self.chosen[row], None]
 
+    @staticmethod
+    def refuse_not_finite(values: torch.Tensor) -> None:
+        """Refuses NaN and infinity that appear between a baseline and x.
+
+        Raises:
+            ReluxfastError: see above.
+        """
+        if not bool(values.isfinite().all()):
+            raise ReluxfastError(
+                "f must return finite numbers, got NaN or infinity for a coalition between baselines and x, both of "
+                "which it can take: values inside it are too large for its dtype. Explain in float64, or scale x"
+            )
+
     def _refuse(self, outputs: torch.Tensor, jobs: torch.Tensor, ranks: torch.Tensor) -> None:
         at = int((~outputs.isfinite()).any(1).nonzero()[0])
         row, base, order, below = jobs[at].tolist()

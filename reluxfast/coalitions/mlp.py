@@ -9,11 +9,32 @@ import torch
 
 from reluxfast import ops
 from reluxfast.coalitions.game import Game
+from reluxfast.coalitions.inert import inert
 from reluxfast.coalitions.perceptron import Perceptron
-from reluxfast.errors import ReluxfastError
 
 # Bytes of marginals that one call returns.
 _CALL_BYTES = 64 << 20
+
+
+class PerceptronModel:
+    """A perceptron as a model of rows: a row has the same bits in every batch and on any number of threads.
+
+    Args:
+        layers: the network.
+        inner: shape of a row of its outputs.
+    """
+
+    def __init__(self, layers: Perceptron, inner: tuple[int, ...]):
+        self.layers, self.inner = layers, inner
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Outputs (T, K) of rows (T, d)."""
+        count, elements = rows.shape
+        index = torch.arange(elements + 1, dtype=torch.int32, device=rows.device)
+        cycle = index.new_empty(count, 0)
+        orders = index.new_empty(count, 0, elements)
+        weights, biases = list(self.layers.weights), list(self.layers.biases)
+        return ops.mlp_chains(rows, rows[:1], cycle, orders, index[:-1], index, weights, biases, False)[1]
 
 
 @dataclass
@@ -41,21 +62,10 @@ class PerceptronChains:
         weights, biases = list(self.layers.weights), list(self.layers.biases)
         index = (t.to(torch.int32) for t in (cycle, orders, game.players.members, game.players.starts))
         found, _, _ = ops.mlp_chains(x, game.background, *index, weights, biases, antithetic)
-        if not bool(found.isfinite().all()):
-            raise ReluxfastError(
-                "the network returns NaN or infinity for a coalition between baselines and x, both of which it can "
-                "take; weights or inputs are too large for its dtype. Explain in float64, or scale the inputs"
-            )
-        found.masked_fill_(self._inert(x, cycle).unsqueeze(-1), 0)
+        game.refuse_not_finite(found)
+        still = inert(game, x, cycle, (self.layers.weights[0] == 0).all(0))
+        found.masked_fill_(still.unsqueeze(-1), 0)
         if game.chosen is None:
             return found.double()
         chosen = game.chosen[rows].view(-1, 1, 1, 1).expand(*found.shape[:3], 1)
         return found.gather(3, chosen).double()
-
-    def _inert(self, x: torch.Tensor, cycle: torch.Tensor) -> torch.Tensor:
-        """(R, G, n): players that change nothing, which would get the rounding between a chain's end and its output."""
-        players, dead = self.game.players, (self.layers.weights[0] == 0).all(0)
-        moves = ((x.unsqueeze(1) != self.game.background) & ~dead).to(torch.int32)  # (R, B, d)
-        count = moves.new_zeros(*moves.shape[:2], players.count)
-        count.index_add_(2, players.labels, moves)
-        return (count == 0).gather(1, cycle.unsqueeze(-1).expand(-1, -1, players.count))

@@ -11,13 +11,12 @@ from reluxfast.graph import Graph, Node
 from reluxfast.relevance.engine import Engine
 from reluxfast.relevance.frame import Frame
 from reluxfast.relevance.lrp.kinds import kind_of
-from reluxfast.relevance.plan import Plan
 from reluxfast.relevance.steps import is_relu
 
 # Weights of all layers together beyond which a map is better left in the form it has (convolutions).
-_MOST_WEIGHTS = 1 << 24
+MOST_WEIGHTS = 1 << 24
 _MOST_LAYERS = 6
-_AFFINE = frozenset(("linear", "convolution", "batch_norm", "sum", "carry", "scale", "shift"))
+AFFINE = frozenset(("linear", "convolution", "batch_norm", "sum", "carry", "scale", "shift"))
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,12 @@ def perceptron(wide: Engine, dtype: torch.dtype) -> Perceptron | None:
     ends = _segments(wide.graph)
     if ends is None or len(ends) > _MOST_LAYERS:
         return None
-    plan = wide.plan(native=False)
     weights, biases, start = [], [], wide.graph.inputs[0]
     for end, behind in ends:
         sizes = wide.graph.nodes[start].row_elements, wide.graph.nodes[end].row_elements
-        if math.prod(sizes) > _MOST_WEIGHTS:
+        if math.prod(sizes) > MOST_WEIGHTS:
             return None
-        weight, bias = _affine(wide, plan, start, end)
+        weight, bias = affine_map(wide, start, end)
         weights.append(weight.to(dtype).contiguous())
         biases.append(bias.to(dtype).contiguous())
         start = behind
@@ -79,15 +77,15 @@ def _segments(graph: Graph) -> list[tuple[str, str]] | None:
                 return None  # a ReLU of the input itself, or of another ReLU
             found.append((last, node.name))
             last = None
-        elif kind_of(node) in _AFFINE and node.batch_dim == 0:
+        elif kind_of(node) in AFFINE and node.batch_dim == 0:
             last = node.name
         else:
             return None
     return None if last is None else [*found, (last, last)]
 
 
-def _affine(engine: Engine, plan: Plan, start: str, end: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight (H', H) and bias (H',) of the map from one value to another, in the engine's dtype."""
+def affine_map(engine: Engine, start: str, end: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight (H', H) and bias (H',) of the map from one value to another behind it, in the engine's dtype."""
     node = engine.graph.nodes[start]
     size = node.row_elements
     unit = torch.zeros(size + 1, size, dtype=engine.dtype, device=engine.device)
@@ -95,7 +93,7 @@ def _affine(engine: Engine, plan: Plan, start: str, end: str) -> tuple[torch.Ten
     names = _between(engine.graph, start, end)
     with torch.no_grad():
         frame = Frame(size + 1, values={start: unit.view(size + 1, *node.shape[1:])})
-        for step in plan.steps:
+        for step in engine.plan(native=False).steps:
             if step.name in names:
                 frame.values[step.name] = step.forward(frame)
         out = frame.values[end].reshape(size + 1, -1)
