@@ -17,10 +17,12 @@ from reluxfast import ops
 from reluxfast.captured import Captured, Model, captured
 from reluxfast.errors import InvalidInput
 from reluxfast.explainer import Explainer, run_method
+from reluxfast.games import explain_captured
 from reluxfast.map_layers import map_layers
 from reluxfast.methods import METHODS
 from reluxfast.methods.inputs import as_tuple, check_like
 from reluxfast.methods.run import Run
+from reluxfast.player_maps import patches
 from reluxfast.progress import progress_bar
 from reluxfast.relevance.engine import Engine
 from reluxfast.relevance.lrp.assign import relevance_everywhere
@@ -34,6 +36,7 @@ from reluxfast.top_targets import top_targets
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12}
 # Fewer points than by default: every point takes the same arithmetic.
 _POINTS = {"integrated_gradients": {"n_steps": 5}, "smooth_grad": {"n_samples": 3}}
+SHAPLEY = "shapley"
 _LAYERWISE = ("gradient", "guided_backprop", "deconvnet")
 
 
@@ -117,10 +120,12 @@ def validate(
     check_like(given, known.examples)
     if not given[0].shape[0]:
         raise InvalidInput("x", "must hold at least one row to compare", tuple(given[0].shape))
-    chosen = list(METHODS) if methods is None else list(methods)
+    chosen = [*METHODS, SHAPLEY] if methods is None else list(methods)
     for name in chosen:
-        if name not in METHODS:
-            raise InvalidInput("methods", f"must be among {', '.join(METHODS)}", repr(name))
+        if name not in (*METHODS, SHAPLEY):
+            raise InvalidInput("methods", f"must be among {', '.join((*METHODS, SHAPLEY))}", repr(name))
+    if methods is None and len(given) > 1:
+        chosen.remove(SHAPLEY)
     engine = known.engine()
     maps = map_layers(engine.graph)
     layer = layer or (maps[-1] if maps else None)
@@ -139,6 +144,9 @@ def validate(
     narrow, wide = known.twin_engine(known.dtype), known.twin_engine(torch.float64)
     wide.chunk_dtype = known.dtype  # both cut the rows alike, so that tapes match piece by piece
     for backend, method in progress_bar(work, desc="validate", unit="method"):
+        if method == SHAPLEY:
+            rows.append(_compared_shapley(known, given[0], target, backend, tolerance))
+            continue
         options = {"layer": layer} if method.endswith("grad_cam") else _POINTS.get(method, {})
         rows += _compared(known, narrow, wide, given, target, method, options, backend, tolerance)
     return Report(rows)
@@ -171,6 +179,26 @@ def _compared(
     yield ReportRow(method, backend, "", relative_error(got.values, want.values), tolerance, gates.share)
     for path, value in layers.items():
         yield ReportRow(method, backend, path, relative_error([value], [wanted_layers[path]]), tolerance, gates.share)
+
+
+def _compared_shapley(known: Captured, x: torch.Tensor, target: Any, backend: str, tolerance: float) -> ReportRow:
+    """A few orders of a few players, the same ones in both; there is no gate to impose, values are continuous."""
+    options = {"players": _few_players(x), "estimator": "permutation", "n_evaluations": 3 * 2 * 15 + 1}
+    with ops.backend(backend):
+        got = explain_captured(known, x, target, SHAPLEY, options)
+    with ops.backend("reference"):
+        want = explain_captured(Captured(known.model, (x,), "float64"), x, target, SHAPLEY, options)
+    # Values are differences of outputs, whose rounding they carry.
+    scale = torch.cat([want.values.flatten(), want.output.flatten()])
+    error = relative_error([torch.cat([got.values.flatten(), scale])], [torch.cat([want.values.flatten(), scale])])
+    return ReportRow(SHAPLEY, backend, "", error, tolerance, 0.0)
+
+
+def _few_players(x: torch.Tensor) -> torch.Tensor:
+    """At most sixteen players, whatever the size of a row: patches of images, else elements in turn."""
+    if x.dim() > 2:
+        return patches(tuple(-(-size // (4 if x.dim() == 4 else 2)) for size in x.shape[2:])).of(x)
+    return torch.arange(x[0].numel()).view(x.shape[1:]) % 16
 
 
 def _layer_signals(

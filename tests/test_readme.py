@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from reluxfast.cli import _parser
@@ -14,7 +15,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 def test_the_example_runs_and_its_shapes_are_true(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code, about_lrp = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code, about_lrp, about_shapley = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(code.splitlines()) == 10, "it is announced as ten lines"
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -24,6 +25,8 @@ def test_the_example_runs_and_its_shapes_are_true(tmp_path, monkeypatch, capsys)
     exec(compile(about_lrp, "README.md", "exec"), names)
     assert names["result"].options["layer_rules"] and names["hidden"].layers["0"].shape == (8, 16, 30, 30)
     assert "ZBox(low=0.0, high=1.0)" in capsys.readouterr().out
+    exec(compile(about_shapley, "README.md", "exec"), names)
+    assert torch.allclose(names["result"].values, names["rows"] ** 2, atol=1e-6)
     width, height = Image.open("attribution.png").size
     assert 0.5 < width / height < 2
 

@@ -8,6 +8,7 @@ from torch import nn
 
 import reluxfast as rx
 from reluxfast import ops
+from reluxfast.coalitions.mlp import PerceptronChains
 from reluxfast.validate import relative_error
 
 
@@ -37,7 +38,7 @@ def images():
 def test_all_methods_on_all_backends(net, images):
     report = rx.validate(net, images)
     assert report.ok, str(report)
-    assert {row.method for row in report.rows} == {*rx.methods("relevance"), "output"}
+    assert {row.method for row in report.rows} == {*rx.methods("relevance"), "shapley", "output"}
     there = {name for name, reason in ops.available_backends("cpu").items() if reason is None}
     assert {row.backend for row in report.rows} == there
     assert {row.layer for row in report.rows if row.method == "gradient"} > {""}  # layer by layer
@@ -116,3 +117,21 @@ def test_relative_error():
     nan = relative_error([torch.tensor([float("nan"), 2.0])], [one])
     assert nan != nan and not rx.ReportRow("m", "b", "", nan, 1e-5, 0.0).ok
     assert relative_error([torch.empty(0)], [torch.empty(0)]) == 0
+
+
+def test_sampled_orders_that_are_wrong_are_noticed(monkeypatch):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(20, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3)).eval()
+    x = torch.randn(2, 20)
+    assert rx.validate(model, x, ["shapley"]).ok
+    pairs = PerceptronChains.pairs
+
+    def off(self, *arguments):
+        found = pairs(self, *arguments)
+        return found * 1.001 if ops.active_backend() != "reference" else found
+
+    monkeypatch.setattr(PerceptronChains, "pairs", off)
+    report = rx.validate(model, x, ["shapley"])
+    wrong = {row.backend for row in report.rows if not row.ok}
+    # float64 does not take this path, so the reference is right.
+    assert wrong == {row.backend for row in report.rows} - {"reference"} and wrong
