@@ -85,7 +85,7 @@ def _captured_source(known: Captured, order: RowOrder) -> _Source:
     elements = order.rows(torch.arange(math.prod(order.shape), device=device).view(1, *order.shape))[0]
     # A model of half type is explained as it is, though computed in float32.
     exact = dtype == known.dtype
-    layers = known.perceptron() if exact else None
+    layers = known.perceptron() if exact and ops.has_kernel("mlp_chains") else None
     if layers is not None:
         layers = in_order(layers, elements)
         inner = tuple(engine.graph.nodes[engine.graph.output].shape[1:])

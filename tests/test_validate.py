@@ -133,5 +133,11 @@ def test_sampled_orders_that_are_wrong_are_noticed(monkeypatch):
     monkeypatch.setattr(PerceptronChains, "pairs", off)
     report = rx.validate(model, x, ["shapley"])
     wrong = {row.backend for row in report.rows if not row.ok}
-    # float64 does not take this path, so the reference is right.
-    assert wrong == {row.backend for row in report.rows} - {"reference"} and wrong
+    assert wrong == {row.backend for row in report.rows if row.backend != "reference" and walks_chains(row.backend)}
+    assert wrong
+
+
+def walks_chains(backend):
+    """Whether a backend has the kernel that is off; others write coalitions out."""
+    with ops.backend(backend):
+        return ops.has_kernel("mlp_chains")

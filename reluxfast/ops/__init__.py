@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reluxfast.errors import BackendUnavailable
-from reluxfast.ops._register import WITHOUT_KERNEL, triton_implementation
+from reluxfast.ops._register import TRITON, WITHOUT_KERNEL, triton_implementation
 from reluxfast.ops.backend import (
     active_backend,
     available_backends,
@@ -80,9 +80,19 @@ def _implementation(name: str, x: Tensor) -> Callable:
         warn_about_fallback(x.device.type)
         return operator
     check_device(chosen, x.device)
-    if chosen == "cuda" and not torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), "CUDA"):
+    if chosen == "cuda" and not has_kernel(name):
         raise BackendUnavailable("cuda", f"it has no kernel for {name}", WITHOUT_KERNEL)
     return reference if chosen == "reference" else triton if chosen == "triton" else operator
+
+
+def has_kernel(name: str) -> bool:
+    """Whether the backend in force answers an op: one asked for by name does so with its own kernels alone."""
+    chosen = active_backend()
+    if chosen == "triton":
+        return name in TRITON
+    if chosen == "cuda":
+        return torch._C._dispatch_has_kernel_for_dispatch_key(_IMPLEMENTATIONS[name][0].name(), "CUDA")
+    return True
 
 
 def relu_pack(
