@@ -39,8 +39,8 @@ class PerceptronChains:
         game = self.game
         x = game.x if len(rows) == game.rows else game.x[rows]
         weights, biases = list(self.layers.weights), list(self.layers.biases)
-        index = (t.to(torch.int32) for t in (cycle, orders, game.players.members, game.players.starts))
-        found, _, _ = ops.mlp_chains(x, game.background, *index, weights, biases, antithetic)
+        members, starts = game.players.members, game.players.starts
+        found, _, _ = ops.mlp_chains(x, game.background, cycle, orders, members, starts, weights, biases, antithetic)
         if not bool(found.isfinite().all()):
             raise ReluxfastError(
                 "the network returns NaN or infinity for a coalition between baselines and x, both of which it can "
@@ -48,9 +48,9 @@ class PerceptronChains:
             )
         found.masked_fill_(self._inert(x, cycle).unsqueeze(-1), 0)
         if game.chosen is None:
-            return found.double()
+            return found
         chosen = game.chosen[rows].view(-1, 1, 1, 1).expand(*found.shape[:3], 1)
-        return found.gather(3, chosen).double()
+        return found.gather(3, chosen)
 
     def _inert(self, x: torch.Tensor, cycle: torch.Tensor) -> torch.Tensor:
         """(R, G, n): players that change nothing, which would get the rounding between a chain's end and its output."""
@@ -58,4 +58,4 @@ class PerceptronChains:
         moves = ((x.unsqueeze(1) != self.game.background) & ~dead).to(torch.int32)  # (R, B, d)
         count = moves.new_zeros(*moves.shape[:2], players.count)
         count.index_add_(2, players.labels, moves)
-        return (count == 0).gather(1, cycle.unsqueeze(-1).expand(-1, -1, players.count))
+        return (count == 0).gather(1, cycle.long().unsqueeze(-1).expand(-1, -1, players.count))
