@@ -26,12 +26,12 @@ class Chains(Protocol):
 
         Args:
             rows: (R,) int64 rows of the game.
-            cycle: (R, G) int64 background row of each unit.
-            orders: (R, G, n) int64 orders of the players.
+            cycle: (R, G) int32 background row of each unit.
+            orders: (R, G, n) int32 orders of the players.
             antithetic: whether the reverse is walked as well; the result is then the mean of both.
 
         Returns:
-            (R, G, n, K) float64.
+            (R, G, n, K) float32 or float64.
         """
 
     def at_once(self) -> int:
@@ -57,6 +57,7 @@ class WrittenChains:
     def pairs(self, rows: torch.Tensor, cycle: torch.Tensor, orders: torch.Tensor, antithetic: bool) -> torch.Tensor:
         """See `Chains`. A reverse chain starts at x and loses players, so that both ends are shared."""
         game, n = self.game, self.game.n
+        cycle, orders = cycle.long(), orders.long()  # as indices must be
         r, g = cycle.shape
         chains = 2 if antithetic else 1
         ranks = torch.empty_like(orders).scatter_(-1, orders, torch.arange(n, device=orders.device).expand_as(orders))

@@ -13,31 +13,31 @@ DESIGNS = ("antithetic", "orthogonal", "plain")
 
 
 def orders(design: str, seed: int, rows: torch.Tensor, units: range, n: int) -> torch.Tensor:
-    """Orders of the players, int64 (R, U, n).
+    """Orders of the players, int32 (R, U, n).
 
     Args:
         design: "antithetic" or "plain": independent orders; "orthogonal": blocks of n - 1 orders whose scores are
             orthogonal (Mitchell et al. 2022, JMLR 23(43)).
-        seed, rows: see `counter.draws`.
+        seed, rows: see `ops.draw_orders`.
         units: consecutive numbers of pairs (of orders, if plain).
         n: number of players.
     """
-    numbers = torch.arange(units.start, units.stop, device=rows.device)
     if design != "orthogonal" or n < 3:
-        return permutations(seed, PERMUTATIONS, rows, numbers, n)
+        return permutations(seed, PERMUTATIONS, rows, units, n)
     size = n - 1
     first, last = units.start // size, -(-units.stop // size)
     whole = torch.arange(first * size, last * size, device=rows.device)
     scores = _orthogonal(_normals(seed, rows, whole, n).cpu().numpy().reshape(len(rows), last - first, size, n))
-    listed = torch.from_numpy(np.argsort(scores, -1, kind="stable")).flatten(1, 2).to(rows.device)
+    sorted_scores = np.argsort(scores, -1, kind="stable").astype(np.int32)
+    listed = torch.from_numpy(sorted_scores).flatten(1, 2).to(rows.device)
     return listed[:, units.start - first * size : units.stop - first * size]
 
 
 def background_rows(seed: int, rows: torch.Tensor, units: range, count: int) -> torch.Tensor:
-    """Background row of each unit, int64 (R, U): a random order of all rows, walked round and round."""
+    """Background row of each unit, int32 (R, U): a random order of all rows, walked round and round."""
     if count == 1:
-        return torch.zeros(len(rows), len(units), dtype=torch.int64, device=rows.device)
-    order = permutations(seed, BACKGROUNDS, rows, torch.zeros(1, dtype=torch.int64, device=rows.device), count)[:, 0]
+        return torch.zeros(len(rows), len(units), dtype=torch.int32, device=rows.device)
+    order = permutations(seed, BACKGROUNDS, rows, range(1), count)[:, 0]
     return order[:, torch.arange(units.start, units.stop, device=rows.device) % count]
 
 

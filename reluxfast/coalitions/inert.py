@@ -13,9 +13,9 @@ def inert(game: Game, x: torch.Tensor, cycle: torch.Tensor, dead: torch.Tensor) 
     Args:
         game: the game.
         x: (R, d) rows.
-        cycle: (R, G) int64 background row of each unit.
+        cycle: (R, G) background row of each unit.
         dead: (d,) elements that the network does not look at.
     """
     moves = ((x.unsqueeze(1) != game.background) & ~dead).to(torch.int32)  # (R, B, d)
     count = moves.new_zeros(*moves.shape[:2], game.n).index_add_(2, game.players.labels, moves)
-    return (count == 0).gather(1, cycle.unsqueeze(-1).expand(-1, -1, game.n))
+    return (count == 0).gather(1, cycle.long().unsqueeze(-1).expand(-1, -1, game.n))

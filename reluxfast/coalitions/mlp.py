@@ -60,12 +60,12 @@ class PerceptronChains:
         game = self.game
         x = game.x if len(rows) == game.rows else game.x[rows]
         weights, biases = list(self.layers.weights), list(self.layers.biases)
-        index = (t.to(torch.int32) for t in (cycle, orders, game.players.members, game.players.starts))
-        found, _, _ = ops.mlp_chains(x, game.background, *index, weights, biases, antithetic)
+        members, starts = game.players.members, game.players.starts
+        found, _, _ = ops.mlp_chains(x, game.background, cycle, orders, members, starts, weights, biases, antithetic)
         game.refuse_not_finite(found)
         still = inert(game, x, cycle, (self.layers.weights[0] == 0).all(0))
         found.masked_fill_(still.unsqueeze(-1), 0)
         if game.chosen is None:
-            return found.double()
+            return found
         chosen = game.chosen[rows].view(-1, 1, 1, 1).expand(*found.shape[:3], 1)
-        return found.gather(3, chosen).double()
+        return found.gather(3, chosen)

@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from reluxfast import ops
+
 
 class Moments:
     """Moments of sampled units, row by row, in float64 (Welford 1962).
@@ -24,14 +26,8 @@ class Moments:
         self.m2 = torch.zeros_like(self.mean)
 
     def add(self, rows: torch.Tensor, units: torch.Tensor) -> None:
-        """Adds units (R, G, n, K) of the given rows (R,) in the order of dimension 1."""
-        count, mean, m2 = self.count[rows], self.mean[rows], self.m2[rows]
-        for unit in units.unbind(1):
-            count += 1
-            deviation = unit - mean
-            mean += deviation / count.view(-1, 1, 1)
-            m2.addcmul_(deviation, unit - mean)
-        self.count[rows], self.mean[rows], self.m2[rows] = count, mean, m2
+        """Adds units (R, G, n, K), float32 or float64, of distinct rows (R,) in the order of dimension 1."""
+        ops.accumulate_moments_(self.count, self.mean, self.m2, rows, units)
 
     def merge(self, other: Moments) -> None:
         """Adds all units of `other`, of the same rows (Chan, Golub and LeVeque 1979); equal up to rounding."""

@@ -139,7 +139,7 @@ def _pairs(game: Game, chains: Chains, how: Sampling, rows: torch.Tensor, units:
     total = None
     for b in range(count):
         found = chains.pairs(rows, torch.full_like(order[..., 0], b), order, how.antithetic)
-        total = found if total is None else total.add_(found)
+        total = found.double() if total is None else total.add_(found)
     return total / count
 
 

@@ -2,7 +2,7 @@
 
 Each operator has a schema, a fake and a pure-torch reference here; compiled kernels only implement. None of them has a
 derivative. What an operator computes stands at the head of its file: relu_pack.py, gate.py, max_pool.py,
-soft_gate_pack.py, soft_gate.py, write_coalitions.py, mlp_chains.py.
+soft_gate_pack.py, soft_gate.py, write_coalitions.py, mlp_chains.py, draw_orders.py, accumulate_moments.py.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reluxfast.errors import BackendUnavailable
 from reluxfast.ops._register import TRITON, WITHOUT_KERNEL, triton_implementation
+from reluxfast.ops.accumulate_moments import accumulate_moments_inplace_reference
 from reluxfast.ops.backend import (
     active_backend,
     available_backends,
@@ -22,6 +23,7 @@ from reluxfast.ops.backend import (
     check_device,
     warn_about_fallback,
 )
+from reluxfast.ops.draw_orders import draw_orders_reference
 from reluxfast.ops.gate import MODES, gate_inplace_reference, gate_reference
 from reluxfast.ops.max_pool import max_pool_pack_reference, max_pool_scatter_reference
 from reluxfast.ops.mlp_chains import mlp_chains_reference
@@ -32,9 +34,11 @@ from reluxfast.ops.write_coalitions import write_coalitions_inplace_reference
 
 __all__ = [
     "MODES",
+    "accumulate_moments_",
     "active_backend",
     "available_backends",
     "backend",
+    "draw_orders",
     "gate",
     "gate_",
     "max_pool_pack",
@@ -62,6 +66,8 @@ _REFERENCES: dict[str, Callable] = {
     "soft_gate_": soft_gate_inplace_reference,
     "write_coalitions_": write_coalitions_inplace_reference,
     "mlp_chains": mlp_chains_reference,
+    "draw_orders": draw_orders_reference,
+    "accumulate_moments_": accumulate_moments_inplace_reference,
 }
 # Operator, reference and Triton's kernel of each op. The dispatcher runs Triton's on CUDA where the library has none.
 _IMPLEMENTATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
@@ -364,3 +370,39 @@ def mlp_chains(
     return _implementation("mlp_chains", x)(
         x, background, cycle, permutations, members, starts, list(weights), list(biases), antithetic
     )
+
+
+def draw_orders(rows: Tensor, seed: int, stream: int, first: int, count: int, n: int) -> Tensor:
+    """Random orders of 0 .. n - 1: the same for a row and a unit whatever else is drawn, and on every device.
+
+    On CUDA tensors the reference answers.
+
+    Args:
+        rows: (R,) int64 numbers of rows, between 0 and 2**32 - 1.
+        seed: any int; its lower 64 bits are the key.
+        stream: what the orders are for, between 0 and 2**32 - 1; orders of different streams are independent.
+        first, count: units first .. first + count - 1 of each row, none of them beyond 2**32 - 1.
+        n: below 2**31.
+
+    Returns:
+        (R, count, n) int32.
+    """
+    # The key as the 64 signed bits that a schema's int has.
+    key = (int(seed) + (1 << 63)) % (1 << 64) - (1 << 63)
+    return _implementation("draw_orders", rows)(rows, key, stream, first, count, n)
+
+
+def accumulate_moments_(count: Tensor, mean: Tensor, m2: Tensor, rows: Tensor, units: Tensor) -> None:
+    """Adds units to the count, mean and sum of squared deviations of some rows, in the order of dimension 1.
+
+    On CUDA tensors the reference answers. Bits do not depend on the number of threads, nor on how the units of a row
+    are spread over calls.
+
+    Args:
+        count: (N,) int64, contiguous: units that each row has.
+        mean: (N, n, K) float64, contiguous.
+        m2: (N, n, K) float64, contiguous: sums of squared deviations from the mean.
+        rows: (R,) int64, distinct rows of count, mean and m2.
+        units: (R, G, n, K), float32 or float64.
+    """
+    _implementation("accumulate_moments_", units)(count, mean, m2, rows, units)

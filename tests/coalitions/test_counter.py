@@ -7,8 +7,9 @@ import itertools
 import pytest
 import torch
 
-from reluxfast.coalitions.counter import BACKGROUNDS, PERMUTATIONS, draws, permutations, philox, uniforms
+from reluxfast.coalitions.counter import BACKGROUNDS, PERMUTATIONS, permutations, uniforms
 from reluxfast.coalitions.designs import background_rows, orders
+from reluxfast.ops.philox import draws, philox
 
 # Known answers that Random123 1.14 ships for philox4x32-10: counter, key, words.
 KNOWN = [
@@ -45,8 +46,8 @@ def test_bits_belong_to_the_seed_the_row_and_the_unit():
 
 
 def test_all_orders_are_equally_likely():
-    found = permutations(0, PERMUTATIONS, torch.arange(60), torch.arange(400), 4).flatten(0, 1)
-    assert torch.equal(found.sort(-1).values, torch.arange(4).expand_as(found))
+    found = permutations(0, PERMUTATIONS, torch.arange(60), range(400), 4).flatten(0, 1)
+    assert torch.equal(found.sort(-1).values, torch.arange(4, dtype=torch.int32).expand_as(found))
     counts = torch.unique(found, dim=0, return_counts=True)[1].double()
     assert len(counts) == 24
     # χ² with 23 degrees of freedom: 99.9 % below 49.7.
@@ -64,7 +65,7 @@ def test_backgrounds_are_used_in_turn():
     rows = torch.arange(5)
     found = background_rows(3, rows, range(0, 12), 4)
     for turn in found.view(5, 3, 4).unbind(1):
-        assert torch.equal(turn.sort(-1).values, torch.arange(4).expand(5, 4))
+        assert torch.equal(turn.sort(-1).values, torch.arange(4, dtype=torch.int32).expand(5, 4))
     assert torch.equal(found[:, :4], found[:, 4:8]) and not torch.equal(found[0], found[1])
     assert torch.equal(background_rows(3, rows[2:4], range(6, 9), 4), found[2:4, 6:9])
 
@@ -73,7 +74,7 @@ def test_backgrounds_are_used_in_turn():
 def test_orders_do_not_depend_on_how_they_are_cut(design):
     rows = torch.arange(4)
     whole = orders(design, 5, rows, range(0, 25), 7)
-    assert torch.equal(whole.sort(-1).values, torch.arange(7).expand_as(whole))
+    assert torch.equal(whole.sort(-1).values, torch.arange(7, dtype=torch.int32).expand_as(whole))
     assert torch.equal(orders(design, 5, rows[1:3], range(4, 17), 7), whole[1:3, 4:17])
     assert len(torch.unique(whole.flatten(0, 1), dim=0)) > 90
 
