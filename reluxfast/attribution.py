@@ -56,24 +56,34 @@ class Attribution:
         players = self.options.get("players")
         return self.values if players is None else spread(self.values, players)
 
-    def to_shap(self, feature_names: Sequence[str] | None = None, output_names: Sequence[str] | None = None) -> Any:
-        """The result as a `shap.Explanation`, for shap's plots (needs shap).
+    def to_shap(
+        self,
+        feature_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+        images: bool = False,
+    ) -> Any:
+        """Shapley values as a `shap.Explanation`, for shap's plots (needs shap).
 
         Args:
             feature_names: of the players; default shap's own.
             output_names: of the outputs, where several are explained.
+            images: for rows (C, H, W): values and data laid out as `shap.plots.image` wants them. The elements of a
+                player share its value equally, so that everything still sums to the output.
 
         Returns:
-            values (N, n), or (N, n, K) for several outputs, base_values (N,) or (N, K), error_std like values where
-            there are standard errors, data (N, n): the inputs, where every element is a player.
+            values (N, n), or (N, n, K) for several outputs; base_values (N,) or (N, K); error_std like values, where
+            there are standard errors; data (N, n): the inputs, for groups of elements the mean of theirs (what colours
+            a beeswarm), NaN where a row has fewer players. `images`: values (N, H, W, C) or (N, H, W, C, K), data
+            (N, H, W, C). Float64, but data float32 where the inputs are.
 
         Raises:
-            InvalidInput: the values have no base value, so that shap's plots would not add up.
+            InvalidInput: the method's values do not sum to the output, as shap's plots would show them; or names do
+                not fit.
             MissingExtra: shap is not installed.
         """
         from reluxfast.shap_results import explanation  # few results leave for shap
 
-        return explanation(self, feature_names, output_names)
+        return explanation(self, feature_names, output_names, images)
 
     def plot(self, images: torch.Tensor | np.ndarray | None = None, **options: Any):
         """Draws the attribution; see `reluxfast.plots.plot_attribution`. Returns (fig, axes)."""

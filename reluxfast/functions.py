@@ -53,7 +53,9 @@ smooth_grad = _function("smooth_grad")
 
 _COMMON = """
     `f` is a module, an exported program, an Explainer, or any function of a batch (M, ...) that returns (M,) or
-    (M, K); a function is given what `x` is, Tensors or numpy arrays. `x` (N, ...) holds the rows to explain.
+    (M, K); a function is given what `x` is, Tensors or numpy arrays. `f` may also be a fitted MLPClassifier or
+    MLPRegressor of scikit-learn with ReLUs, explained before its output activation (log-odds, logits). `x` (N, ...)
+    holds the rows to explain.
 
     `target` is that of `reluxfast.attribute`; None: every output, values (N, K, ...), or (N, ...) of a single one.
     `baselines` is a row, or a background set (B, ...); default zeros. `players` are integers that broadcast to a row

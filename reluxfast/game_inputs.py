@@ -70,15 +70,23 @@ def given_players(players: Any, x: torch.Tensor) -> torch.Tensor:
     shape = tuple(x.shape[1:])
     if players is None:
         return torch.arange(math.prod(shape), device=x.device).view(1, *shape)
-    if isinstance(players, PlayerMap):
-        named = players.of(x)
-        return named.expand(named.shape[0], *shape)
-    named = players if isinstance(players, torch.Tensor) else torch.as_tensor(np.asarray(players))
-    if named.dtype.is_floating_point or named.is_complex() or named.dtype == torch.bool:
-        raise InvalidInput("players", "must hold integers that name the player of each element", named.dtype)
-    of_rows = named.dim() == x.dim() and named.shape[0] == len(x)
+    named = players.of(x) if isinstance(players, PlayerMap) else _integers(players).to(x.device)
+    of_rows = named.dim() == x.dim() and len(named) == len(x)
     try:
-        return named.to(x.device).expand(len(x) if of_rows else 1, *shape)
+        named = named.expand(len(x) if of_rows else 1, *shape)
     except RuntimeError:
         rule = f"must broadcast to the shape of a row, {shape}, or of all rows"
         raise InvalidInput("players", rule, tuple(named.shape)) from None
+    # Of no rows with players of their own nobody knows how many these are.
+    return named if len(named) else named.new_zeros(1, *shape)
+
+
+def _integers(players: Any) -> torch.Tensor:
+    if isinstance(players, torch.Tensor):
+        whole = not (players.dtype.is_floating_point or players.dtype.is_complex or players.dtype == torch.bool)
+    else:
+        players = np.asarray(players)
+        whole = players.dtype.kind in "iu"
+    if not whole:
+        raise InvalidInput("players", "must hold integers that name the player of each element", players.dtype)
+    return torch.as_tensor(players, dtype=torch.int64)

@@ -19,16 +19,17 @@ from reluxfast.coalitions.estimate import Estimate, joined
 from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.mlp import PerceptronChains, PerceptronModel
 from reluxfast.coalitions.models import FunctionModel, RowOrder
-from reluxfast.coalitions.perceptron import in_order
+from reluxfast.coalitions.perceptron import MOST_LAYERS, Perceptron, in_order
 from reluxfast.coalitions.players import Players
 from reluxfast.coalitions.prefix import PrefixChains
 from reluxfast.coalitions.request import GameRequest
 from reluxfast.errors import InvalidInput
 from reluxfast.game_inputs import Rows, given_background, given_players, given_rows, one_tensor
-from reluxfast.methods import COALITION_METHODS
+from reluxfast.methods import COALITION_METHODS, ELEMENT_METHODS
 from reluxfast.methods.inputs import check_like
 from reluxfast.methods.numbers import positive
 from reluxfast.methods.targets import flat_targets
+from reluxfast.sklearn_models import is_estimator, perceptron_of
 
 # Options of every coalition method, beside its own.
 COMMON = ("baselines", "players", "batch_size", "memory_budget")
@@ -52,7 +53,7 @@ class _Source:
 
 
 def explain_function(f: Any, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:
-    """A coalition method on a function of a batch, a module, an exported program or an Explainer.
+    """A coalition method on a function of a batch, a module, an exported program, an Explainer or a scikit-learn MLP.
 
     Raises:
         InvalidInput: an argument breaks a rule.
@@ -63,11 +64,13 @@ def explain_function(f: Any, x: Any, target: Any, method: str, options: dict[str
         return f.attribute(x, target, method, **options)
     if isinstance(f, (nn.Module, torch.export.ExportedProgram)):
         return explain_captured(captured(f, one_tensor(x)), x, target, method, options)
-    if not callable(f):
-        raise InvalidInput("f", "must be a module, an Explainer or a function of a batch", type(f).__name__)
-    rows = given_rows(x)
-    source = _Source(FunctionModel(f, rows.order, rows.as_array), "function")
-    return _explain(source, rows, target, method, options)
+    if callable(f):
+        rows = given_rows(x)
+        source = _Source(FunctionModel(f, rows.order, rows.as_array), "function")
+        return _explain(source, rows, target, method, options)
+    if is_estimator(f):
+        return _explain_perceptron(perceptron_of(f), given_rows(x), target, method, options)
+    raise InvalidInput("f", "must be a module, an Explainer or a function of a batch", type(f).__name__)
 
 
 def explain_captured(known: Captured, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:
@@ -98,10 +101,30 @@ def _captured_source(known: Captured, order: RowOrder) -> _Source:
     return _Source(model, "engine", budget, lambda game: PrefixChains(game, parts, native))
 
 
+def _explain_perceptron(
+    layers: Perceptron, rows: Rows, target: Any, method: str, options: dict[str, Any]
+) -> Attribution:
+    """A coalition method on a network that is known by its weights, computed in the dtype of x if it can be."""
+    width = layers.weights[0].shape[1]
+    if rows.order.shape != (width,):
+        raise InvalidInput("x", f"must have shape (N, {width}), as the network was fitted", tuple(rows.x.shape))
+    whole = rows.x.dtype in (torch.float32, torch.float64)
+    own = layers.to(rows.x.device, rows.x.dtype if whole else torch.float32)
+    if whole and len(own.weights) <= MOST_LAYERS and ops.has_kernel("mlp_chains"):
+        inner = (own.weights[-1].shape[0],)
+        source = _Source(PerceptronModel(own, inner), "mlp", chains=lambda game: PerceptronChains(game, own))
+    else:
+        source = _Source(FunctionModel(own, rows.order, False), "mlp")
+    return _explain(source, rows, target, method, options)
+
+
 def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dict[str, Any]) -> Attribution:
     function = COALITION_METHODS[method]
     own = {name: value for name, value in options.items() if name not in COMMON}
     _check_options(method, function, own)
+    if method in ELEMENT_METHODS and options.get("players") is not None:
+        rule = f"have no meaning for {method}, which answers for each element"
+        raise InvalidInput("players", rule, type(options["players"]).__name__, "Leave them out")
     positive("batch_size", options.get("batch_size"))
     positive("memory_budget", options.get("memory_budget"))
     x, order = rows.x, rows.order
@@ -163,7 +186,7 @@ def _result(
     x = rows.x
     single = games[0].chosen is not None or (target is None and math.prod(inner) == 1)
     outputs = () if single else inner
-    whole = estimate.of_elements or options.get("players") is None
+    whole = options.get("players") is None
 
     def shaped(values: torch.Tensor | None) -> torch.Tensor | None:
         if values is None:

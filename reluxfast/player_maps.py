@@ -49,7 +49,8 @@ class Superpixels:
     def of(self, x: torch.Tensor) -> torch.Tensor:
         """See `PlayerMap`."""
         slic = need("skimage.segmentation", "scikit-image", "demo", "superpixels").slic
-        if len(_spatial(x, "superpixels")) != 2:
+        spatial = _spatial(x, "superpixels")
+        if len(spatial) != 2:
             raise InvalidInput("x", "must hold images (N, C, H, W) for superpixels", tuple(x.shape))
         found = []
         for image in x.detach().cpu().double().numpy():
@@ -66,7 +67,7 @@ class Superpixels:
                     convert2lab=lab,
                 )
             )
-        return torch.from_numpy(np.stack(found).astype(np.int64)).unsqueeze(1).to(x.device)
+        return torch.from_numpy(np.array(found, dtype=np.int64).reshape(len(x), 1, *spatial)).to(x.device)
 
 
 def patches(size: int | tuple[int, ...]) -> Patches:
@@ -101,18 +102,31 @@ def _spatial(x: torch.Tensor, what: str) -> tuple[int, ...]:
     return tuple(x.shape[2:])
 
 
-def spread(values: torch.Tensor, players: torch.Tensor) -> torch.Tensor:
+def spread(values: torch.Tensor, players: torch.Tensor, shared: bool = False) -> torch.Tensor:
     """Values of players on the elements they own.
 
     Args:
         values: (N, ..., n), players in ascending order of their names.
         players: integers (1, *row), the same for all rows, or (N, *row): the player of each element.
+        shared: whether elements share their player's value equally, so that sums stay; otherwise each gets it whole.
 
     Returns:
         (N, ..., *row).
     """
     found = []
     for row, names in zip(values, players.expand(len(values), *players.shape[1:]), strict=True):
-        index = names.unique(return_inverse=True)[1].to(row.device)
-        found.append(row[..., index.flatten()].unflatten(-1, names.shape))
+        _, index, counts = names.to(row.device).unique(return_inverse=True, return_counts=True)
+        own = row[..., : len(counts)] / counts if shared else row
+        found.append(own[..., index.flatten()].unflatten(-1, names.shape))
     return torch.stack(found) if found else values.new_zeros(*values.shape[:-1], *players.shape[1:])
+
+
+def means(x: torch.Tensor, players: torch.Tensor, count: int) -> torch.Tensor:
+    """Means (N, count) of the elements of x (N, *row) that each player owns, NaN behind the last; see `spread`."""
+    found = x.new_full((len(x), count), torch.nan)
+    for row, own, names in zip(x, found, players.expand(len(x), *players.shape[1:]), strict=True):
+        _, index, counts = names.to(x.device).unique(return_inverse=True, return_counts=True)
+        own[: len(counts)] = (
+            torch.zeros_like(counts, dtype=x.dtype).index_add_(0, index.flatten(), row.flatten()) / counts
+        )
+    return found

@@ -13,18 +13,16 @@ class Estimate:
     """Values of the players of a game.
 
     Attributes:
-        values: (N, n, K) float64; (N, d, K) `of_elements`.
+        values: (N, n, K) float64; (N, d, K) from methods that answer for each element of a row.
         standard_error: (N, n, K), or None where the estimator has none.
         n_evaluations: (N,) int64 outputs of the model for each row, those of the background not counted.
         facts: what to add to the result's options.
-        of_elements: whether there is a value for each element of a row, whoever the players are.
     """
 
     values: torch.Tensor
     standard_error: torch.Tensor | None
     n_evaluations: torch.Tensor
     facts: dict[str, Any] = field(default_factory=dict)
-    of_elements: bool = False
 
 
 def joined(parts: list[Estimate]) -> Estimate:
@@ -45,7 +43,6 @@ def joined(parts: list[Estimate]) -> Estimate:
         None if first.standard_error is None else _padded([part.standard_error for part in parts]),
         torch.cat([part.n_evaluations for part in parts]),
         facts,
-        first.of_elements,
     )
 
 

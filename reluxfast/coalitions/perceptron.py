@@ -15,7 +15,8 @@ from reluxfast.relevance.steps import is_relu
 
 # Weights of all layers together beyond which a map is better left in the form it has (convolutions).
 MOST_WEIGHTS = 1 << 24
-_MOST_LAYERS = 6
+# Layers up to which chains are walked by `ops.mlp_chains`.
+MOST_LAYERS = 6
 AFFINE = frozenset(("linear", "convolution", "batch_norm", "sum", "carry", "scale", "shift"))
 
 
@@ -31,6 +32,18 @@ class Perceptron:
     weights: tuple[torch.Tensor, ...]
     biases: tuple[torch.Tensor, ...]
 
+    def to(self, device: torch.device, dtype: torch.dtype) -> Perceptron:
+        """The network on another device and in another dtype."""
+        moved = (tuple(t.to(device, dtype) for t in listed) for listed in (self.weights, self.biases))
+        return Perceptron(*moved)
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Outputs (T, H_L) of rows (T, H_0)."""
+        z = rows.to(self.weights[0].dtype)
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            z = torch.nn.functional.linear(z.relu() if layer else z, weight, bias)
+        return z
+
 
 def perceptron(wide: Engine, dtype: torch.dtype) -> Perceptron | None:
     """The network of an engine as a perceptron, or None if it is none.
@@ -41,7 +54,7 @@ def perceptron(wide: Engine, dtype: torch.dtype) -> Perceptron | None:
         dtype: of the weights returned.
     """
     ends = _segments(wide.graph)
-    if ends is None or len(ends) > _MOST_LAYERS:
+    if ends is None or len(ends) > MOST_LAYERS:
         return None
     weights, biases, start = [], [], wide.graph.inputs[0]
     for end, behind in ends:

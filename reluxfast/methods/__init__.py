@@ -38,3 +38,5 @@ COALITION_METHODS: dict[str, Callable[..., Estimate]] = {
     "occlusion": occlusion,
     "rise": rise,
 }
+# Of them, those that answer for each element of a row, so that there are no players.
+ELEMENT_METHODS = ("occlusion", "rise")

@@ -82,7 +82,7 @@ def occlusion(request: GameRequest, window: int | Sequence[int], stride: int | S
     mean = lost / torch.from_numpy(cover).to(lost.device).unsqueeze(-1)
     values = mean.flatten(1, -2)[:, labels.flatten().to(lost.device)]
     spent = torch.full_like(game.numbers, len(windows) * backgrounds + 1)
-    return Estimate(values, None, spent, {"windows": len(windows)}, of_elements=True)
+    return Estimate(values, None, spent, {"windows": len(windows)})
 
 
 def _sizes(name: str, given: int | Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ def rise(
     positions = torch.arange(request.x.shape[1] // shape[0], device=game.x.device).repeat(shape[0])
     spent = torch.full_like(game.numbers, n_evaluations + 1)
     error = moments.standard_error[:, positions]
-    return Estimate(moments.mean[:, positions], error, spent, of_elements=True)
+    return Estimate(moments.mean[:, positions], error, spent)
 
 
 class _Masks:
