@@ -32,8 +32,9 @@ class _EveryOp(torch.nn.Module):
         ops.soft_gate_pack_(half, gated, bias, residual=gated, out=(made,))
         relevance = ops.soft_gate(x, q, half)
         ops.soft_gate_(relevance, byte)
-        rows, players = relevance.flatten(1).contiguous(), torch.arange(relevance[0].numel(), dtype=torch.int32)
-        jobs = torch.tensor([[1, 0, 0, 100], [0, 1, 0, 9], [1, 1, 0, 0]], dtype=torch.int32)
+        rows = relevance.flatten(1).contiguous()
+        players = torch.arange(rows.shape[1], dtype=torch.int32, device=x.device)
+        jobs = torch.tensor([[1, 0, 0, 100], [0, 1, 0, 9], [1, 1, 0, 0]], dtype=torch.int32, device=x.device)
         written = rows.new_empty(3, rows.shape[1], dtype=torch.float16)
         ops.write_coalitions_(written, rows, rows * 2, players, players.view(1, -1), jobs)
         return pooled, gated, changed, mask, second, v, half, made, relevance, written
