@@ -34,7 +34,8 @@ class RowWriter {
 
  private:
   void write_each(const int32_t* __restrict ranks, T* __restrict to, int64_t count) const {
-    const T* __restrict x = choice_.x + done_, * __restrict background = choice_.background + done_;
+    const T* __restrict x = choice_.x + done_;
+    const T* __restrict background = choice_.background + done_;
     const int32_t below = choice_.below;
     for (int64_t e = 0; e < count; ++e) {
       const T present = x[e], absent = background[e];
@@ -43,8 +44,10 @@ class RowWriter {
   }
 
   void write_labelled(T* __restrict to, int64_t count) const {
-    const T* __restrict x = choice_.x + done_, * __restrict background = choice_.background + done_;
-    const int32_t* __restrict labels = players_.labels + done_, * __restrict ranks = choice_.ranks;
+    const T* __restrict x = choice_.x + done_;
+    const T* __restrict background = choice_.background + done_;
+    const int32_t* __restrict labels = players_.labels + done_;
+    const int32_t* __restrict ranks = choice_.ranks;
     const int32_t below = choice_.below;
     for (int64_t e = 0; e < count; ++e) {
       const T present = x[e], absent = background[e];

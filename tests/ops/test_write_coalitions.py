@@ -237,6 +237,8 @@ def _given() -> dict[str, Tensor]:
             lambda t: t[:0],
             r"x, background and ranks must not be empty .*got shapes \(0, 5\), \(2, 5\) and \(4, 6\)",
         ),
+        ("out", lambda t: t.to("meta"), "out must be on the device of x, .*, got meta"),
+        ("jobs", lambda t: t.to("meta"), "jobs must be on the device of x, .*, got meta"),
         ("background", lambda t: t[:0], "x, background and ranks must not be empty"),
         ("ranks", lambda t: t[:, :0], "x, background and ranks must not be empty"),
     ],
