@@ -16,7 +16,7 @@ from reluxfast.attribution import Attribution
 from reluxfast.captured import Captured, captured
 from reluxfast.coalitions.chains import Chains
 from reluxfast.coalitions.estimate import Estimate, joined
-from reluxfast.coalitions.game import Game
+from reluxfast.coalitions.game import Game, Model
 from reluxfast.coalitions.mlp import PerceptronChains, PerceptronModel
 from reluxfast.coalitions.models import FunctionModel, RowOrder
 from reluxfast.coalitions.perceptron import MOST_LAYERS, Perceptron, in_order
@@ -46,7 +46,7 @@ class _Source:
         chains: a faster way to walk chains of a game than through the model, or None.
     """
 
-    model: FunctionModel | PerceptronModel
+    model: Model
     path: str
     memory_budget: int | None = None
     chains: Callable[[Game], Chains] | None = None

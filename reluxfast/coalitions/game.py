@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 
@@ -12,8 +12,20 @@ from reluxfast import ops
 from reluxfast.coalitions.players import Players
 from reluxfast.errors import ReluxfastError
 
-# (T, d) -> (T, K)
-Model = Callable[[torch.Tensor], torch.Tensor]
+
+class Model(Protocol):
+    """Outputs (T, K) of rows (T, d).
+
+    Attributes:
+        inner: shape of a row of the outputs, None until the first call.
+        alike: whether a row has the same bits in every batch; otherwise it is given batches of one size.
+    """
+
+    inner: tuple[int, ...] | None
+    alike: bool
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Outputs (T, K) of rows (T, d)."""
 
 
 @dataclass
@@ -21,8 +33,8 @@ class Game:
     """v(S) = f(x_S, b_{N∖S}) for rows x and background rows b.
 
     Attributes:
-        model: maps a batch (T, d), whose rows are in the order of `x`'s, to outputs (T, K); always called with `tile`
-            rows, so that its bits cannot depend on how many rows are explained.
+        model: maps a batch (T, d), whose rows are in the order of `x`'s, to outputs (T, K); called with `tile` rows, so
+            that its bits cannot depend on how many rows are explained.
         x: (N, d) rows in any fixed order of their elements.
         background: (B, d) rows that stand for absent players.
         players: whose labels are in the order of x's elements.
@@ -120,26 +132,33 @@ class Game:
 
     def _outputs(self, jobs: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:
         jobs = jobs.to(device=self.x.device, dtype=torch.int32)
-        # Rows that fill up a call are such as the model is made for.
-        batch = self.background[:1].repeat(self.tile, 1)
+        batch = self._batch(len(jobs))
         found = []
         for start in range(0, jobs.shape[0], self.tile):
             some = jobs[start : start + self.tile]
             ops.write_coalitions_(batch[: len(some)], self.x, self.background, self.players.labels, ranks, some)
-            outputs = self.model(batch)[: len(some)].to(torch.float64)
+            outputs = self._called(batch, len(some))
             if not bool(outputs.isfinite().all()):
                 self._refuse(outputs, some, ranks)
             found.append(outputs)
         return torch.cat(found) if found else self.model(batch)[:0].to(torch.float64)
 
+    def _batch(self, count: int) -> torch.Tensor:
+        """Memory for a call; rows that fill one up are such as the model is made for."""
+        return self.background[:1].repeat(min(self.tile, max(count, 1)) if self.model.alike else self.tile, 1)
+
+    def _called(self, batch: torch.Tensor, count: int) -> torch.Tensor:
+        """Outputs (count, K) float64 of a batch's first rows."""
+        return self.model(batch[:count] if self.model.alike else batch)[:count].to(torch.float64)
+
     def blended(self, row: int, masks: torch.Tensor) -> torch.Tensor:
         """Outputs (M, K) float64 of m ⊙ x + (1 - m) ⊙ b for one row and masks (M, d) in [0, 1]; one background row."""
         x, b = self.x[row], self.background[0]
-        batch = self.background[:1].repeat(self.tile, 1)
+        batch = self._batch(len(masks))
         found = []
         for some in masks.split(self.tile):
             torch.lerp(b.expand_as(some), x.expand_as(some), some, out=batch[: len(some)])
-            outputs = self.model(batch)[: len(some)].to(torch.float64)
+            outputs = self._called(batch, len(some))
             if not bool(outputs.isfinite().all()):
                 bad = outputs[~outputs.isfinite()][0].item()
                 raise ReluxfastError(f"f must return finite numbers, got {bad} for row {self.first_row + row} masked")

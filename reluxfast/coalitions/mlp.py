@@ -17,7 +17,8 @@ _CALL_BYTES = 64 << 20
 
 
 class PerceptronModel:
-    """A perceptron as a model of rows: a row has the same bits in every batch and on any number of threads.
+    """A perceptron as a model of rows: by the C++ kernel a row has the same bits in every batch and on any number of
+    threads.
 
     Args:
         layers: the network.
@@ -26,6 +27,8 @@ class PerceptronModel:
 
     def __init__(self, layers: Perceptron, inner: tuple[int, ...]):
         self.layers, self.inner = layers, inner
+        compiled = ops.available_backends(layers.weights[0].device)["cpp"] is None
+        self.alike = compiled and ops.active_backend() in ("auto", "cpp")
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Outputs (T, K) of rows (T, d)."""

@@ -48,6 +48,7 @@ class FunctionModel:
     def __init__(self, function: Callable[[Any], Any], order: RowOrder, as_array: bool):
         self._function, self._order, self._as_array = function, order, as_array
         self.inner: tuple[int, ...] | None = None
+        self.alike = False
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Outputs (T, K) of rows (T, d).
