@@ -48,14 +48,15 @@ def run(trained, seed: int = 0, quick: bool = False) -> list[Check]:
     return found
 
 
-def _check(name: str, value: float, bound: float, at_least: bool, meaning: str) -> Check:
+def check(name: str, value: float, bound: float, at_least: bool, meaning: str) -> Check:
+    """A figure held against its bound."""
     return Check(name, value, bound, at_least, value >= bound if at_least else value <= bound, meaning)
 
 
 def _accuracy(t, quick: bool) -> Check:
     # Photos: test crops show subjects that no training crop shows, 0.85 to 0.91 over seeds. A smoke run barely trains.
     bound = 0.05 if quick else {"digits": 0.9, "photos": 0.75}[t.name]
-    return _check(f"{t.name}: held-out accuracy", t.accuracy, bound, True, "an untrained network explains nothing")
+    return check(f"{t.name}: held-out accuracy", t.accuracy, bound, True, "an untrained network explains nothing")
 
 
 def _sums(t, x: Tensor, y: Tensor) -> list[Check]:
@@ -72,11 +73,11 @@ def _sums(t, x: Tensor, y: Tensor) -> list[Check]:
     difference = ((guided - gradient).norm() / gradient.norm()).item()
     return [
         # Midpoint sums on a piecewise linear path converge like 1/n; n = 200 leaves a few per mille.
-        _check(f"{t.name}: integrated gradients, completeness gap", gap, 0.05, False,
+        check(f"{t.name}: integrated gradients, completeness gap", gap, 0.05, False,
                "the values sum to logit minus logit at the black image"),
         # One float32 rounding apart.
-        _check(f"{t.name}: input x gradient against its definition", product_gap, 1e-6, False, "relative deviation"),
-        _check(f"{t.name}: guided backprop against gradient", difference, 0.1, True,
+        check(f"{t.name}: input x gradient against its definition", product_gap, 1e-6, False, "relative deviation"),
+        check(f"{t.name}: guided backprop against gradient", difference, 0.1, True,
                "relative difference; 0 would mean that functional ReLUs were missed"),
     ]  # fmt: skip
 
@@ -93,7 +94,7 @@ def _grid_pointing(t, seed: int, mosaics: int, quick: bool) -> list[Check]:
         shares[method] = inside.double().mean().item()
     return [
         # Chance is 0.25; a smoke run only has to give a share at all.
-        _check("photos: Grad-CAM in the right cell of a 2x2 mosaic", shares["grad_cam"], 0.0 if quick else 0.5, True,
+        check("photos: Grad-CAM in the right cell of a 2x2 mosaic", shares["grad_cam"], 0.0 if quick else 0.5, True,
                f"share of the positive map, chance 0.25, input x gradient {shares['input_x_gradient']:.2f}"),
     ]  # fmt: skip
 

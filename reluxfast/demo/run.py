@@ -19,6 +19,7 @@ import reluxfast as rx
 from reluxfast.demo import checks, data
 from reluxfast.demo.models import DigitsNet, PhotoNet, parameters
 from reluxfast.demo.picture import write_composites, write_gallery
+from reluxfast.demo.shapley import train_table, write_superpixels, write_table
 from reluxfast.demo.timing import MethodRow, measure
 from reluxfast.demo.train import train
 from reluxfast.files import writable_folder
@@ -48,7 +49,9 @@ class DemoResult:
         rows: one for each model and method: time per image, worst relative error, backend.
         accuracy: held-out accuracy of each model, in [0, 1].
         checks: named figures, each with its bound and whether it holds.
-        gallery, composites, record: the written PNGs (all methods; LRP by composites) and JSON.
+        gallery, composites: the written PNGs (all methods; LRP by composites).
+        shapley: the written PNGs of Shapley values: beeswarm, waterfall, superpixels.
+        record: the written JSON.
         seconds: wall-clock time of the whole run.
         ok: every method agrees with the reference and every check holds.
     """
@@ -58,6 +61,7 @@ class DemoResult:
     checks: list[checks.Check]
     gallery: Path
     composites: Path
+    shapley: list[Path]
     record: Path
     seconds: float
     ok: bool = field(default=False)
@@ -69,7 +73,7 @@ def run_demo(
     """Train two small networks, explain held-out images with every method, validate, time, draw.
 
     Args:
-        out_dir: folder for `gallery.png`, `composites.png` and `demo.json`; made if missing.
+        out_dir: folder for the pictures and `demo.json`; made if missing.
         quick: few epochs and few images, for a smoke test; the accuracy is then low.
         seed: of the splits, the weights and the batches.
         progress: show progress bars where stderr is a terminal.
@@ -77,7 +81,7 @@ def run_demo(
 
     Raises:
         InvalidInput: `out_dir` cannot be written to.
-        MissingExtra: scikit-learn or scikit-image is not installed; names what to install.
+        MissingExtra: scikit-learn, scikit-image or shap is not installed; names what to install.
     """
     started = time.perf_counter()
     out = writable_folder(out_dir, "out")
@@ -90,17 +94,23 @@ def run_demo(
         found = checks.run(trained, seed, quick)
         gallery = write_gallery(out / "gallery.png", trained)
         composites = write_composites(out / "composites.png", trained)
+        echo("Shapley values of a table and of superpixels")
+        table_net = train_table(seed, quick, progress)
+        shapley, more = write_table(out, table_net, quick)
+        found += more
+        shapley.append(write_superpixels(out / "superpixels.png", trained))
     echo("")
     echo(table(rows))
     echo("")
     for check in found:
         echo(str(check))
     seconds = time.perf_counter() - started
-    accuracy = {t.name: t.accuracy for t in trained}
+    accuracy = {t.name: t.accuracy for t in trained} | {"table": table_net.accuracy}
     ok = all(row.ok for row in rows) and all(check.ok for check in found)
-    result = DemoResult(rows, accuracy, found, gallery, composites, out / "demo.json", seconds, ok)
+    result = DemoResult(rows, accuracy, found, gallery, composites, shapley, out / "demo.json", seconds, ok)
     result.record.write_text(json.dumps(_record(result, seed, quick), indent=2) + "\n")
-    echo(f"\nwrote {result.gallery}, {result.composites} and {result.record} in {seconds:.0f} s")
+    pictures = ", ".join(map(str, (result.gallery, result.composites, *result.shapley)))
+    echo(f"\nwrote {pictures} and {result.record} in {seconds:.0f} s")
     return result
 
 
@@ -185,4 +195,5 @@ def _record(result: DemoResult, seed: int, quick: bool) -> dict[str, Any]:
         "ok": result.ok,
         "gallery": result.gallery.name,
         "composites": result.composites.name,
+        "shapley": [path.name for path in result.shapley],
     }

@@ -109,10 +109,21 @@ class _Panel:
     title: str
 
 
+def _drawn_values(attribution):
+    """Values like the inputs; where players own several elements, positions with their player's value."""
+    players = attribution.options.get("players")
+    if players is None or attribution.values.dim() == attribution.base_value.dim() + players.dim() - 1:
+        return attribution.values
+    spread = attribution.on_elements()
+    # Channels are summed when drawn; a player is to show its value once.
+    return spread if players.dim() < 3 else spread.mean(attribution.base_value.dim(), keepdim=True)
+
+
 def _groups(attribution, images, classes) -> list[list[_Panel]]:
     """Panels that belong together: of each row its image, if there is one, and its attributions."""
     several = isinstance(attribution.values, (tuple, list))
-    inputs = attribution.values if several else (attribution.values,)
+    given_values = attribution.values if several else (attribution.values,)
+    inputs = given_values if several else (_drawn_values(attribution),)
     given = (images if several else (images,)) if images is not None else (None,) * len(inputs)
     if len(given) != len(inputs):
         raise InvalidInput("images", f"must be one for each of the {len(inputs)} inputs", len(given))
@@ -123,20 +134,26 @@ def _groups(attribution, images, classes) -> list[list[_Panel]]:
         if pictures is not None and len(pictures) != len(values):
             raise InvalidInput("images", f"must hold one image for each of the {len(values)} rows", len(pictures))
         name = f"input {number}\n" if several else ""
+        # What a player has counts once, on however many positions it is drawn.
+        summed = as_array(given_values[number])
         for row, item in enumerate(values):
-            groups.append(_group(attribution, row, item, None if pictures is None else pictures[row], classes, name))
+            picture = None if pictures is None else pictures[row]
+            groups.append(_group(attribution, row, item, summed[row], picture, classes, name))
     if not groups:
         raise InvalidInput("attribution", "must hold at least one row to draw", "an empty batch")
     return groups
 
 
-def _group(attribution, row: int, item, image, classes, name: str) -> list[_Panel]:
+def _group(attribution, row: int, item, summed, image, classes, name: str) -> list[_Panel]:
     every_class = isinstance(attribution.target, str) and attribution.target == "all"
+    if attribution.target is None and attribution.base_value is not None:
+        every_class = attribution.base_value.dim() == 2  # coalition methods explain every output unless told
     group = []
-    for label, part in enumerate(item) if every_class else [(None, item)]:
+    parts = zip(item, summed, strict=True) if every_class else [(item, summed)]
+    for label, (part, whole) in enumerate(parts):
         if image is not None and part.ndim >= 2 and (image.ndim != part.ndim or image.shape[1:] != part.shape[1:]):
             raise InvalidInput("images", f"must have the positions of the values {part.shape[1:]}", image.shape)
-        title = name + panel_title(attribution, row, label, part.sum(), classes)
+        title = name + panel_title(attribution, row, label if every_class else None, whole.sum(), classes)
         under = image
         if part.ndim == 4:
             place, depth = strongest_slice(part), part.shape[1]

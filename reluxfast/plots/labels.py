@@ -19,6 +19,12 @@ _NAMES = {
     "guided_grad_cam": "Guided Grad-CAM",
     "integrated_gradients": "Integrated gradients",
     "smooth_grad": "SmoothGrad",
+    "shapley": "Shapley values",
+    "kernel_shap": "KernelSHAP",
+    "lime": "LIME",
+    "feature_ablation": "Feature ablation",
+    "occlusion": "Occlusion",
+    "rise": "RISE",
 }
 
 

@@ -18,6 +18,12 @@ _UNITS = {
     "guided_backprop": "modified gradient",
     "deconvnet": "modified gradient",
     "guided_grad_cam": "modified gradient × activation",
+    "shapley": "share of the output",
+    "kernel_shap": "share of the output",
+    "lime": "effect on the output",
+    "feature_ablation": "effect on the output",
+    "occlusion": "effect on the output",
+    "rise": "mean output where seen",
 }
 
 

@@ -56,6 +56,8 @@ def test_the_checks_hold(demo):
         "input x gradient against its definition",
         "guided backprop against gradient",
         "Grad-CAM in the right cell of a 2x2 mosaic",
+        "Shapley values, gap to the output",
+        "Shapley values within two standard errors of a run 20 times as long",
     }
     for check in result.checks:
         assert check.ok == (check.value >= check.bound if check.at_least else check.value <= check.bound)
@@ -152,6 +154,9 @@ def test_the_record_says_what_was_found(demo):
     assert record["rows"][0]["worst_relative_error"] == result.rows[0].worst_relative_error
     assert record["accuracy"] == result.accuracy
     assert record["gallery"] == "gallery.png" and record["composites"] == "composites.png"
+    assert record["shapley"] == ["beeswarm.png", "waterfall.png", "superpixels.png"]
+    for path in (result.gallery, result.composites, *result.shapley):
+        assert min(Image.open(path).size) > 400, path
     assert any("completeness" in check["name"] for check in record["checks"])
 
 
