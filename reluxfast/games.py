@@ -70,7 +70,8 @@ def explain_function(f: Any, x: Any, target: Any, method: str, options: dict[str
         return _explain(source, rows, target, method, options)
     if is_estimator(f):
         return _explain_perceptron(perceptron_of(f), given_rows(x), target, method, options)
-    raise InvalidInput("f", "must be a module, an Explainer or a function of a batch", type(f).__name__)
+    rule = "must be a module, an Explainer, a fitted scikit-learn MLP or a function of a batch"
+    raise InvalidInput("f", rule, type(f).__name__)
 
 
 def explain_captured(known: Captured, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:

@@ -29,7 +29,7 @@ def perceptron_of(estimator: Any) -> Perceptron:
     """
     name = type(estimator).__name__
     if not _descends(estimator, "sklearn.neural_network", _NETWORKS):
-        rule = "must be a function where it is no network, so that it is clear which output is explained"
+        rule = f"of scikit-learn must be {' or '.join(_NETWORKS)}, or one of an estimator's methods"
         raise InvalidInput("f", rule, name, _remedy(estimator))
     if estimator.activation != "relu":
         shown = f"{name}(activation={estimator.activation!r})"
