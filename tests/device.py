@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 import torch
 
 from reluxfast.ops.backend import available_backends
@@ -17,3 +18,6 @@ KIND = DEVICE.partition(":")[0]
 BACKENDS = [name for name, reason in available_backends(KIND).items() if reason is None]
 # On CPU tensors Triton's kernels run in its interpreter, which is slow: whole networks walk in tests/triton alone.
 FAST_BACKENDS = [name for name in BACKENDS if KIND != "cpu" or name != "triton"]
+NEEDS_CPP = pytest.mark.skipif(
+    "cpp" not in BACKENDS, reason="the compiled kernels are not there for tensors of this device"
+)

@@ -35,7 +35,8 @@ def draw_orders_reference(rows: Tensor, seed: int, stream: int, first: int, coun
     for row in rows[(rows < 0) | (rows >= _WORD)][:1].tolist():
         raise RuntimeError(f"rows must lie between 0 and 2**32 - 1, got {row}")
     units = torch.arange(first, first + count, device=rows.device)
-    return draws(seed, stream, rows, units, n).sort(stable=True, dim=-1).indices.to(torch.int32)
+    orders = draws(seed, stream, rows, units, n).sort(stable=True, dim=-1).indices
+    return orders.to(torch.int32, memory_format=torch.contiguous_format)
 
 
 def _fake(rows: Tensor, seed: int, stream: int, first: int, count: int, n: int) -> Tensor:

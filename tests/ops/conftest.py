@@ -1,4 +1,4 @@
-"""Every test of an op runs with uninitialised memory filled: NaN in floating tensors, the largest value in others."""
+"""Uninitialised memory is filled for every test of an op: NaN in floating tensors, the largest value in others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import math
 
 import pytest
 import torch
+
+from reluxfast import ops
+from tests.device import BACKENDS
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +19,10 @@ def poisoned_memory():
     assert math.isnan(torch.empty(3)[0]) and torch.empty(3, dtype=torch.uint8)[0] == 255
     yield
     torch.use_deterministic_algorithms(before)
+
+
+@pytest.fixture(params=[name for name in BACKENDS if name in ("reference", "cpp")])
+def answers(request):
+    """Answers calls with one backend of those that have every op, the ones without a Triton kernel too."""
+    with ops.backend(request.param):
+        yield request.param

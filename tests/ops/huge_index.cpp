@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "cpu/accumulate_moments.h"
+#include "cpu/draw_orders.h"
 #include "cpu/gate.h"
 #include "cpu/max_pool.h"
 #include "cpu/mlp_chains.h"
@@ -235,6 +237,58 @@ void mlp_chains_end() {
   }
 }
 
+void draw_orders_end() {
+  DrawOrders a{};
+  a.count = 8;
+  a.n = 64;
+  a.row_count = kMany / (a.count * a.n) + 1;
+  int64_t* rows = reserve<int64_t>(a.row_count);
+  a.rows = rows;
+  a.orders = reserve<int32_t>(a.row_count * a.count * a.n);
+  const int64_t units = a.row_count * a.count;
+  rows[a.row_count - 1] = kMany % 1000;
+  draw_orders_units(a, units - 2, units);
+  // The same unit of the same row, at the beginning.
+  DrawOrders again = a;
+  int32_t orders[2 * 64];
+  again.rows = rows + a.row_count - 1;
+  again.orders = orders;
+  again.row_count = 1;
+  again.first = a.count - 2;
+  again.count = 2;
+  draw_orders_units(again, 0, 2);
+  int64_t sum = 0;
+  for (int64_t i = 0; i < 2 * a.n; ++i) {
+    expect(a.orders[(units - 2) * a.n + i] == orders[i], "draw_orders value");
+    sum += orders[i];
+  }
+  expect(sum == a.n * (a.n - 1), "draw_orders sum");
+}
+
+void accumulate_moments_end() {
+  AccumulateMoments<float> a{};
+  a.size = int64_t{1} << 16;
+  a.state_rows = (int64_t{1} << 16) + 3;
+  a.row_count = (int64_t{1} << 15) + 3;
+  a.unit_count = 2;
+  a.count = reserve<int64_t>(a.state_rows);
+  a.mean = reserve<double>(a.state_rows * a.size);
+  a.m2 = reserve<double>(a.state_rows * a.size);
+  int64_t* rows = reserve<int64_t>(a.row_count);
+  float* units = reserve<float>(a.row_count * a.unit_count * a.size);
+  a.rows = rows;
+  a.units = units;
+  rows[a.row_count - 1] = a.state_rows - 1;
+  const int64_t last = (a.row_count - 1) * a.unit_count * a.size, end = a.state_rows * a.size;
+  for (int64_t e = 0; e < a.size; ++e) units[last + a.size + e] = static_cast<float>(e % 7);
+  accumulate_moments_blocks(a, moment_blocks(a) - 2, moment_blocks(a));
+  for (int64_t e = a.size - kMomentBlock; e < a.size; ++e) {
+    const double half = static_cast<double>(e % 7) / 2;
+    expect(a.mean[end - a.size + e] == half, "accumulate_moments mean");
+    expect(a.m2[end - a.size + e] == 2 * half * half, "accumulate_moments m2");
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -246,6 +300,8 @@ int main() {
   pool_end(1, 16, 24000, 24000);
   pool_end(6000000, 1, 38, 38);
   mlp_chains_end();
+  draw_orders_end();
+  accumulate_moments_end();
   std::printf("right\n");
   return 0;
 }

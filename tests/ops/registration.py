@@ -61,6 +61,13 @@ def cases() -> list[tuple[str, tuple]]:
     chains = (torch.tensor([[1, 0]]), torch.tensor([[[1, 0], [0, 1]]]), torch.arange(3), torch.tensor([0, 1, 3]))
     layers = ([random(4, 3), random(2, 4)], [random(4), random(2)])
     listed.append(("mlp_chains", (random(1, 3), random(2, 3), *(index.int() for index in chains), *layers, True)))
+    numbers = torch.tensor([4, 2, 9])
+    for rows in (numbers, numbers[::2]):
+        listed.append(("draw_orders", (rows, -7, 1, 5, 2, 6)))
+        moments = (torch.zeros(4, dtype=torch.int64), *torch.zeros(2, 4, 3, 2, dtype=torch.float64))
+        units = random(len(rows), 5, 3, 2)
+        listed.append(("accumulate_moments_", (*moments, rows // 3, units)))
+        listed.append(("accumulate_moments_", (*moments, rows // 3, units.double().transpose(1, 2).transpose(1, 2))))
     listed.append(("max_pool_scatter", (random(4, 3, 2, 3), winner, None, [4, 6], *pool, 0, 36)))
     return listed
 

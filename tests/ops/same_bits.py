@@ -76,6 +76,18 @@ def _written(rng: random.Random, dtype: torch.dtype) -> Tensor:
     return out
 
 
+def _sampled(rng: random.Random) -> dict[str, Tensor]:
+    """The results of random calls of draw_orders and accumulate_moments_, by name."""
+    count, n, outputs = rng.choice([1, 2, 9]), rng.choice([1, 4, 30, 301]), rng.choice([1, 1, 3])
+    rows, seed = torch.randperm(7)[: rng.randint(1, 7)], rng.randrange(-(2**70), 2**70)
+    orders = ops.draw_orders(rows, seed, rng.randrange(2**32), rng.randrange(2**32 - count), count, n)
+    state = (torch.randint(0, 9, (7,)), *torch.randn(2, 7, n, outputs, dtype=torch.float64))
+    for _ in range(2):
+        dtype = rng.choice([torch.float32, torch.float64])
+        ops.accumulate_moments_(*state, rows, _random(rng, (len(rows), count, n, outputs), dtype, "permuted"))
+    return {"orders": orders, **dict(zip(("count", "mean", "m2"), state, strict=True))}
+
+
 def case(seed: int) -> dict[str, Tensor]:
     """The results of one random call of every op, by name."""
     rng = random.Random(seed)
@@ -103,6 +115,7 @@ def case(seed: int) -> dict[str, Tensor]:
     g = g.movedim(1, -1).contiguous().movedim(-1, 1) if layout == "channels_last" else g
     results["scattered"] = ops.max_pool_scatter(g, winner, positive, spatial, *pool, rng.randrange(4), pooled.numel())
     results["written"] = _written(rng, dtype)
+    results.update(_sampled(rng))
     return results
 
 

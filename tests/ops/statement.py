@@ -144,6 +144,47 @@ def write_coalitions(x, background, labels, ranks, jobs) -> np.ndarray:
     return made
 
 
+def philox(counter: tuple[int, int, int, int], key: int) -> tuple[int, ...]:
+    """The four words of Philox 4x32-10 for one counter."""
+    x0, x1, x2, x3 = counter
+    for turn in range(10):
+        keys = [((key >> 32 * half) + turn * step) % 2**32 for half, step in enumerate((0x9E3779B9, 0xBB67AE85))]
+        high0, low0 = divmod(x0 * 0xD2511F53, 2**32)
+        high2, low2 = divmod(x2 * 0xCD9E8D57, 2**32)
+        x0, x1, x2, x3 = high2 ^ x1 ^ keys[0], low2, high0 ^ x3 ^ keys[1], low0
+    return x0, x1, x2, x3
+
+
+def drawn(row: int, seed: int, stream: int, unit: int, n: int) -> list[int]:
+    """The n draws of one row and unit."""
+    words = [philox((row, unit, stream, block), seed % 2**64) for block in range((n + 3) // 4)]
+    return list(itertools.chain.from_iterable(words))[:n]
+
+
+def draw_orders(rows, seed, stream, first, count, n) -> np.ndarray:
+    """(R, count, n): numbers sorted by their draws, and by themselves where draws are equal."""
+    orders = np.empty((len(rows), count, n), dtype=np.int32)
+    for r, u in np.ndindex(len(rows), count):
+        draws = drawn(int(rows[r]), seed, stream, first + u, n)
+        orders[r, u] = sorted(range(n), key=lambda i, draws=draws: (draws[i], i))
+    return orders
+
+
+def accumulate_moments(count, mean, m2, rows, units) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The new count, mean and m2, element by element in Python's floats, which round after each operation."""
+    count, mean, m2 = count.copy(), mean.copy(), m2.copy()
+    for r, row in enumerate(rows.tolist()):
+        for at in np.ndindex(units.shape[2:]):
+            center, spread = float(mean[(row, *at)]), float(m2[(row, *at)])
+            for g, value in enumerate(units[(r, slice(None), *at)].tolist()):
+                before = value - center
+                center = center + before / (int(count[row]) + g + 1)
+                spread = spread + before * (value - center)
+            mean[(row, *at)], m2[(row, *at)] = center, spread
+        count[row] += units.shape[1]
+    return count, mean, m2
+
+
 def windows(size, kernel, stride, padding, dilation, ceil_mode):
     """For each window along one dimension, its list of (tap, position) inside the input."""
     found = []

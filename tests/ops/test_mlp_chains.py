@@ -10,7 +10,7 @@ import torch
 
 from reluxfast import errors, ops
 from reluxfast.ops import native
-from tests.device import BACKENDS
+from tests.device import NEEDS_CPP
 from tests.ops.chains_statement import (
     SHAPES,
     Shape,
@@ -24,17 +24,7 @@ from tests.ops.statement import array
 from tests.ops.test_backend import python
 from tests.ops.test_native import ISAS
 
-# Those that have a kernel for it.
-ANSWERS = [name for name in BACKENDS if name in ("reference", "cpp")]
 DTYPES = [torch.float32, torch.float64]
-NEEDS_CPP = pytest.mark.skipif("cpp" not in ANSWERS, reason="the C++ kernel is not there for tensors of this device")
-
-
-@pytest.fixture(params=ANSWERS)
-def answers(request):
-    """Answers calls with one backend."""
-    with ops.backend(request.param):
-        yield request.param
 
 
 @pytest.mark.parametrize("antithetic", [False, True], ids=["forward", "antithetic"])

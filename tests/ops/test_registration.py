@@ -38,7 +38,8 @@ class _EveryOp(torch.nn.Module):
         written = rows.new_empty(3, rows.shape[1], dtype=torch.float16)
         ops.write_coalitions_(written, rows, rows * 2, players, players.view(1, -1), jobs)
         chains = self._chains(x[:, :, 0, 0], bias)
-        return pooled, gated, changed, mask, second, v, half, made, relevance, written, *chains
+        sampled = self._sampled(chains[0])
+        return pooled, gated, changed, mask, second, v, half, made, relevance, written, *chains, *sampled
 
     @staticmethod
     def _chains(rows, bias):
@@ -57,6 +58,13 @@ class _EveryOp(torch.nn.Module):
             [bias, bias[:1]],
         )
 
+    @staticmethod
+    def _sampled(pairs):
+        rows = torch.arange(pairs.shape[0])
+        count, mean, m2 = torch.zeros_like(rows), *torch.zeros(2, *pairs[:, 0].shape, dtype=torch.float64)
+        ops.accumulate_moments_(count, mean, m2, rows, pairs)
+        return ops.draw_orders(rows, 2**64 - 3, 1, 0, 2, 7), count, mean, m2
+
 
 def _inputs(layout):
     x = torch.randn(2, 5, 7, 9).to(memory_format=layout)
@@ -68,6 +76,12 @@ def _write(out, x):
     players = torch.arange(x.shape[1], dtype=torch.int32)
     jobs = torch.tensor([[0, 0, 0, x.shape[1]]], dtype=torch.int32)
     ops.write_coalitions_(out, x, torch.zeros_like(x), players, players.view(1, -1), jobs)
+
+
+def _accumulate(mean, unit):
+    """accumulate_moments_ of one unit of one row."""
+    state = torch.zeros(1, dtype=torch.int64), mean, torch.zeros(1, 4, 1, dtype=torch.float64)
+    ops.accumulate_moments_(*state, torch.zeros(1, dtype=torch.int64), unit.view(1, 1, 4, 1))
 
 
 @pytest.mark.parametrize("index", range(len(registration.cases())), ids=lambda i: f"{registration.cases()[i][0]}-{i}")
@@ -149,8 +163,19 @@ def test_a_derivative_is_refused(call):
         lambda x: ops.soft_gate_(x, x * 1),
         lambda x: _write(torch.empty(1, 4), x.view(1, 4)),
         lambda x: _write(x.view(1, 4), torch.ones(1, 4)),
+        lambda x: _accumulate(torch.zeros(1, 4, 1, dtype=torch.float64), x),
+        lambda x: _accumulate(x.double().view(1, 4, 1), torch.ones(4)),
     ],
-    ids=["relu_pack_", "gate_", "soft_gate_pack_", "soft_gate_", "write_coalitions_ of", "write_coalitions_ into"],
+    ids=[
+        "relu_pack_",
+        "gate_",
+        "soft_gate_pack_",
+        "soft_gate_",
+        "write_coalitions_ of",
+        "write_coalitions_ into",
+        "accumulate_moments_ of",
+        "accumulate_moments_ into",
+    ],
 )
 def test_a_derivative_in_place_is_refused(call):
     leaf = torch.randn(4, requires_grad=True)
@@ -180,6 +205,12 @@ def test_fakes_refuse_what_the_ops_refuse():
     rows = meta[0, 0]
     with pytest.raises(RuntimeError, match="members must be int32"):
         ops.mlp_chains(rows, rows, index[..., 0], index, rows, rows, [rows], [rows[0]])
+    assert ops.draw_orders(index[:, 0, 0].long(), 0, 0, 5, 2, 3).shape == (4, 2, 3)
+    with pytest.raises(RuntimeError, match="rows must be int64"):
+        ops.draw_orders(index[:, 0, 0], 0, 0, 5, 2, 3)
+    mean = rows.double().unsqueeze(-1)
+    with pytest.raises(RuntimeError, match=r"mean must have shape \(N, n, K\)"):
+        ops.accumulate_moments_(index[:1, 0, 0].long(), mean, mean, index[:, 0, 0].long(), meta)
 
 
 @pytest.mark.parametrize("padding", [0, 1])
