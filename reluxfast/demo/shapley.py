@@ -64,7 +64,9 @@ def write_table(folder: Path, table: Table, quick: bool) -> tuple[list[Path], li
     title = f"Shapley values of the logit “{table.split.classes[MALIGNANT]}”"
     shap.plots.beeswarm(found, show=False, max_display=11)
     _save(paths[0], f"{title}, {len(x)} held-out rows")
-    row = int(result.output[:, MALIGNANT].argmax())
+    # The middle one of those that the network calls malignant.
+    called = (result.output.argmax(1) == MALIGNANT).nonzero().flatten()
+    row = int(called[result.output[called, MALIGNANT].argsort()[len(called) // 2]]) if len(called) else 0
     shap.plots.waterfall(found[row], show=False, max_display=11)
     _save(paths[1], f"{title}, one row")
     return paths, _checks(table, result, x, background, quick)
@@ -93,12 +95,12 @@ def write_superpixels(path: Path, trained) -> Path:
     windows = data.held_out_windows()
     chosen = torch.tensor([int((digits.split.test_y == d).nonzero()[0]) for d in (3, 5, 7, 8)])
     images = digits.split.test_x[chosen]
-    # A grey of each photo's own brightness says less than black does.
+    # The mean colour of all photos stands for a part that is absent.
     results = [
         _of_superpixels(photos.model, windows, windows.mean((0, 2, 3), keepdim=True)[0].expand_as(windows[0]), 40),
         _of_superpixels(digits.model, images, torch.zeros_like(images[0]), 12),
     ]
-    figure = plt.figure(figsize=(12, 9), layout="constrained")
+    figure = plt.figure(figsize=(12, 11), layout="constrained")
     parts = figure.subfigures(2, 1)
     for part, result, shown, classes in zip(
         parts, results, (windows, images), (photos.split.classes, digits.split.classes), strict=True

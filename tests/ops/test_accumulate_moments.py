@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reluxfast import errors, ops
+from reluxfast import ops
 from tests.device import NEEDS_CPP
 from tests.ops import statement
 
@@ -237,9 +237,13 @@ def test_refuses(answers, name, change, message):
         assert torch.equal(after, untouched)
 
 
-def test_backends_without_a_kernel_refuse(monkeypatch):
+def test_backends_without_a_kernel_let_the_reference_answer(monkeypatch):
+    expected = _valid()
+    ops.accumulate_moments_(*expected.values())
     monkeypatch.setattr(ops, "check_device", lambda name, device: None)
     for name in ("triton", "cuda"):
         monkeypatch.setattr(ops, "active_backend", lambda name=name: name)
-        with pytest.raises(errors.BackendUnavailable, match=f"'{name}' .* it has no kernel for accumulate_moments_"):
-            ops.accumulate_moments_(*_valid().values())
+        found = _valid()
+        ops.accumulate_moments_(*found.values())
+        for got, want in zip(found.values(), expected.values(), strict=True):
+            assert torch.equal(got, want)

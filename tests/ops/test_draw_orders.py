@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from reluxfast import errors, ops
+from reluxfast import ops
 from tests.device import NEEDS_CPP
 from tests.ops import statement
 
@@ -144,9 +144,9 @@ def test_refuses(answers, change, message):
         _call(change)
 
 
-def test_backends_without_a_kernel_refuse(monkeypatch):
+def test_backends_without_a_kernel_let_the_reference_answer(monkeypatch):
+    expected = _call({})
     monkeypatch.setattr(ops, "check_device", lambda name, device: None)
     for name in ("triton", "cuda"):
         monkeypatch.setattr(ops, "active_backend", lambda name=name: name)
-        with pytest.raises(errors.BackendUnavailable, match=f"'{name}' .* it has no kernel for draw_orders"):
-            _call({})
+        assert torch.equal(_call({}), expected)
