@@ -131,18 +131,21 @@ def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dic
     x, order = rows.x, rows.order
     background = order.rows(given_background(options.get("baselines"), x)).contiguous()
     named = given_players(options.get("players"), x)
+    players = [Players.of(order.rows(names.unsqueeze(0))[0]) for names in named]
+    most_players = max(each.count for each in players)
     flat = order.rows(x).contiguous()
     # Rows with players of their own are games of their own.
     width = len(x) if len(named) == 1 else 1
     parts, games = [], []
-    for number, names in enumerate(named):
+    for number, own_players in enumerate(players):
         start, stop = number * width, (number + 1) * width
         request = GameRequest(
             source.model,
             order,
             flat[start:stop],
             background,
-            Players.of(order.rows(names.unsqueeze(0))[0]),
+            own_players,
+            most_players,
             start,
             lambda start=start, stop=stop: _choice(target, source.model.inner, len(x), start, stop),
             2 * math.prod(order.shape) * x.element_size(),

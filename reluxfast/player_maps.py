@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -76,7 +77,7 @@ def patches(size: int | tuple[int, ...]) -> Patches:
     Args:
         size: side of a patch in pixels, or one for each spatial dimension.
     """
-    sizes = (size,) if isinstance(size, (int, np.integer)) else tuple(size)
+    sizes = tuple(size) if isinstance(size, Sequence) else (size,)
     if not sizes or not all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) and s > 0 for s in sizes):
         raise InvalidInput("size", "must be a positive int, or one for each dimension", repr(size))
     return Patches(tuple(int(s) for s in sizes))

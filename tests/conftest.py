@@ -27,6 +27,15 @@ _NEEDS = {
         "relevance/test_maps.py",
     ],
     "captum": ["methods/test_captum.py", "methods/test_cam.py"],
+    "scipy": ["coalitions/test_statistics.py"],
+    "shap": ["coalitions/test_shap_agrees.py", "coalitions/test_to_shap.py"],
+    "sklearn": [
+        "coalitions/test_shap_agrees.py",
+        "coalitions/test_sklearn.py",
+        "coalitions/test_statistics.py",
+        "coalitions/test_to_shap.py",
+    ],
+    "skimage": ["coalitions/test_player_maps.py"],
 }
 _LACKS = [package for package in _NEEDS if importlib.util.find_spec(package) is None]
 collect_ignore = [file for package in _LACKS for file in _NEEDS[package]]

@@ -30,20 +30,25 @@ def joined(parts: list[Estimate]) -> Estimate:
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
-    facts = {
-        name: torch.cat([part.facts[name] for part in parts]) if isinstance(value, torch.Tensor) else value
-        for name, value in first.facts.items()
-    }
-    for name in ("interrupted", "converged"):
+    flags = {"interrupted": any, "converged": all}
+    facts = {name: _fact([part.facts[name] for part in parts]) for name in first.facts if name not in flags}
+    for name, agreed in flags.items():
         found = [part.facts[name] for part in parts if name in part.facts]
         if found:
-            facts[name] = any(found) if name == "interrupted" else all(found)
+            facts[name] = agreed(found)
     return Estimate(
         _padded([part.values for part in parts]),
         None if first.standard_error is None else _padded([part.standard_error for part in parts]),
         torch.cat([part.n_evaluations for part in parts]),
         facts,
     )
+
+
+def _fact(found: list[Any]) -> Any:
+    """A fact of all rows: theirs in a row where it differs from row to row."""
+    if isinstance(found[0], torch.Tensor):
+        return torch.cat(found)
+    return found[0] if all(fact == found[0] for fact in found) else torch.tensor(found)
 
 
 def _padded(values: list[torch.Tensor]) -> torch.Tensor:

@@ -35,7 +35,7 @@ def leverage(game: Game, budget: int, seed: int) -> Estimate:
     n, backgrounds = game.n, game.background.shape[0]
     if n == 1:
         delta = game.full - game.base
-        return Estimate(delta.unsqueeze(1), None, torch.ones_like(game.numbers))
+        return Estimate(delta.unsqueeze(1), None, torch.ones_like(game.numbers), {"coalitions": 2})
     least = min(LEAST_PER_PLAYER * n, 2**n) * backgrounds
     if budget < least:
         rule = f"must be at least {least} for leverage with {n} players and {backgrounds} background row(s)"

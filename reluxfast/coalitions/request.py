@@ -24,6 +24,7 @@ class GameRequest:
     model: of rows (T, d).
     order: of the elements of a row.
     x, background, players: as in `Game`.
+    most_players: of any row of the whole call.
     first_row: number of the first row in the whole call.
     choose: (N,) the one output of each row that is explained, or None for all; asked once the model has been called.
     row_bytes: what one row of a call takes, in and beside the model.
@@ -39,6 +40,7 @@ class GameRequest:
     x: torch.Tensor
     background: torch.Tensor
     players: Players
+    most_players: int
     first_row: int
     choose: Callable[[], torch.Tensor | None]
     row_bytes: int

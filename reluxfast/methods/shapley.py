@@ -35,8 +35,9 @@ def shapley(
     Args:
         estimator: "exact": every coalition, up to 20 players, 26 if `n_evaluations` says so; "permutation": random
             orders (Castro et al. 2009), with standard errors; "leverage": paired LeverageSHAP (Musco and Witter 2025),
-            more accurate at equal evaluations where the model is smooth, without standard errors; "auto": exact where
-            that takes at most max(n_evaluations, 4096) evaluations a row, else permutation.
+            without standard errors, at equal evaluations with 0.3 to 3 times the mean squared error of permutation, by
+            model and baseline (measured on trained networks); "auto": exact where that takes at most
+            max(n_evaluations, 4096) evaluations for every row, else permutation.
         n_evaluations: evaluations of f per row at most (on average, for leverage); default 32 pairs, or 64 per player
             for leverage.
         tolerance: rows stop when their largest standard error over the range of their values is below; for sampled
@@ -77,7 +78,7 @@ def shapley(
 
 
 def _chosen(request: GameRequest, estimator: str, budget: int | None, tolerance: float | None) -> str:
-    n, backgrounds = request.players.count, len(request.background)
+    n, backgrounds = request.most_players, len(request.background)
     if estimator == "auto":
         fits = n <= 40 and evaluations(n, backgrounds) <= max(budget or 0, _EXACT_UP_TO)
         return "exact" if fits else "permutation"

@@ -67,7 +67,7 @@ def test_cycled_backgrounds_come_closer_than_all_of_them():
 
 
 @pytest.mark.parametrize("d", [30, 100])
-def test_leverage_comes_closer_than_pairs_for_rows_around_their_mean(d):
+def test_leverage_comes_closer_than_pairs_on_a_standardised_table(d):
     table, classes = breast_cancer()
     table = table if d == 30 else products(table[:, :13], d)
     model, x, mean = trained(table, classes, d * 2 // 3, 32, 2), table[:12], torch.zeros(d)
