@@ -72,16 +72,17 @@ class Game:
         return torch.zeros(1, self.n, dtype=torch.int32, device=self.x.device)
 
     @cached_property
+    def _end_outputs(self) -> torch.Tensor:
+        """(N + B, K): outputs of x and of the background, together, as each call is filled up."""
+        jobs = [[r, 0, 0, 1] for r in range(self.rows)]
+        # Without rows nobody needs a background, and there is no row to name beside it.
+        jobs += [[0, b, 0, 0] for b in range(self.background.shape[0])] if self.rows else []
+        return self._outputs(torch.tensor(jobs).view(-1, 4), self._ends)
+
+    @property
     def output(self) -> torch.Tensor:
         """(N, K) float64: every output of x."""
-        return self._outputs(torch.tensor([[r, 0, 0, 1] for r in range(self.rows)]).view(-1, 4), self._ends)
-
-    @cached_property
-    def _background_output(self) -> torch.Tensor:
-        count = self.background.shape[0]
-        if not self.rows:
-            return self.output.new_zeros(count, self.output.shape[1])  # nobody's background
-        return self._outputs(torch.tensor([[0, b, 0, 0] for b in range(count)]), self._ends)
+        return self._end_outputs[: self.rows]
 
     @property
     def full(self) -> torch.Tensor:
@@ -91,7 +92,9 @@ class Game:
     @cached_property
     def empty(self) -> torch.Tensor:
         """(B, K) float64, or (N, B, 1) if rows explain different outputs: outputs of the background rows."""
-        whole = self._background_output
+        whole = self._end_outputs[self.rows :]
+        if not self.rows:
+            whole = whole.new_zeros(self.background.shape[0], whole.shape[1])
         return whole if self.chosen is None else whole[:, self.chosen].t().unsqueeze(-1)
 
     def empty_at(self, rows: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
