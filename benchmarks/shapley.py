@@ -44,7 +44,7 @@ def long_run(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
     """Values (N, d) of many orders in float64, and the standard errors that as many as are timed will have."""
     model, x = copy.deepcopy(problem.model).double(), problem.x.double()
     budget = _LONGER * problem.case.evaluations
-    many = rx.shapley(model, x, problem.baseline.double(), n_evaluations=budget, estimator="permutation", seed=1)
+    many = rx.shapley(model, x, problem.background.double(), n_evaluations=budget, estimator="permutation", seed=1)
     return many.values, many.standard_error * _LONGER**0.5
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from reluxfast.demo import data
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,21 @@ TINY = {name: Case(name, 8, (16, 8), 3, 4) for name in CASES}
 
 @dataclass(frozen=True)
 class Problem:
-    """A case made concrete: the network in eval mode, rows x (N, d) and the one baseline (d,), float32."""
+    """A case made concrete: the network in eval mode, rows x (N, d) and background rows (B, d), float32.
+
+    `seed` is that of the draws.
+    """
 
     case: Case
     model: nn.Sequential
     x: Tensor
-    baseline: Tensor
+    background: Tensor
+    seed: int = 0
+
+    @property
+    def baseline(self) -> Tensor:
+        """(d,) the first background row, for who takes only one."""
+        return self.background[0]
 
 
 def make_problem(case: Case, seed: int = 0) -> Problem:
@@ -67,4 +79,29 @@ def make_problem(case: Case, seed: int = 0) -> Problem:
         layers = [nn.Linear(case.features, first), nn.ReLU(), nn.Linear(first, second), nn.ReLU()]
         model = nn.Sequential(*layers, nn.Linear(second, 1)).eval().requires_grad_(False)
     x = torch.randn(case.rows, case.features, generator=generator)
-    return Problem(case, model, x, 0.3 * torch.randn(case.features, generator=generator))
+    return Problem(case, model, x, 0.3 * torch.randn(1, case.features, generator=generator))
+
+
+def trained(features: int, rows: int, backgrounds: int, quick: bool = False) -> Problem:
+    """The first columns of scikit-learn's breast cancer data, standardised, and a 32-16 MLP trained on them.
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
+    """
+    split, _ = data.breast_cancer(0)
+    mean, scale = split.train_x.mean(0), split.train_x.std(0)
+    x = ((split.train_x - mean) / scale)[:, :features]
+    case = Case(f"breast cancer, {features} columns", features, (32, 16), rows, 8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [nn.Linear(features, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 1)]
+        model = nn.Sequential(*layers)
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+        for _ in range(2 if quick else 40):
+            for some in torch.randperm(len(x)).split(64):
+                optimizer.zero_grad()
+                logits = model(x[some])[:, 0]
+                F.binary_cross_entropy_with_logits(logits, split.train_y[some].float()).backward()
+                optimizer.step()
+    test = ((split.test_x - mean) / scale)[:, :features]
+    return Problem(case, model.eval().requires_grad_(False), test[:rows].contiguous(), x[:backgrounds].contiguous())

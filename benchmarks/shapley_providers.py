@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,17 +30,24 @@ class Prepared:
 
 
 def engine(problem: Problem) -> Prepared:
-    """Antithetic pairs on the perceptron path."""
+    """Antithetic pairs on the perceptron path, background rows in turn."""
     explainer = rx.Explainer(problem.model, problem.x)
-    options = {"baselines": problem.baseline, "estimator": "permutation", "n_evaluations": problem.case.evaluations}
-    return Prepared(lambda: explainer.attribute(problem.x, None, "shapley", **options).values)
+    return Prepared(lambda: explainer.attribute(problem.x, None, "shapley", **_sampled(problem)).values)
 
 
 def reference(problem: Problem) -> Prepared:
     """The engine's pure-torch reference."""
     explainer = rx.Explainer(problem.model, problem.x, backend="reference")
-    options = {"baselines": problem.baseline, "estimator": "permutation", "n_evaluations": problem.case.evaluations}
-    return Prepared(lambda: explainer.attribute(problem.x, None, "shapley", **options).values)
+    return Prepared(lambda: explainer.attribute(problem.x, None, "shapley", **_sampled(problem)).values)
+
+
+def _sampled(problem: Problem) -> dict[str, Any]:
+    return {
+        "baselines": problem.background,
+        "estimator": "permutation",
+        "n_evaluations": problem.case.evaluations,
+        "seed": problem.seed,
+    }
 
 
 def masked_values(forward: Callable[[Tensor], Tensor], problem: Problem, drawn: Tensor, at_once: int) -> Tensor:
@@ -64,7 +72,7 @@ def masked_values(forward: Callable[[Tensor], Tensor], problem: Problem, drawn: 
 
 def _masked(problem: Problem, forward: Callable[[Tensor], Tensor]) -> Prepared:
     count = problem.case.orders
-    drawn = orders("plain", 0, torch.arange(len(problem.x)), range(count), problem.case.features).long()
+    drawn = orders("plain", problem.seed, torch.arange(len(problem.x)), range(count), problem.case.features).long()
     best: tuple[float, int] = (float("inf"), count)
     for at_once in dict.fromkeys((count, *(s for s in (1, 2, 5, 8, 10, 25) if s < count))):
         call = lambda at_once=at_once: masked_values(forward, problem, drawn, at_once)  # noqa: E731
@@ -91,7 +99,7 @@ def _captum(problem: Problem, sizes: tuple[int, ...]) -> Prepared:
     baseline = problem.baseline[None]
 
     def call(size: int) -> Tensor:
-        torch.manual_seed(0)
+        torch.manual_seed(problem.seed)
         with torch.no_grad():
             return explainer.attribute(
                 problem.x, baselines=baseline, n_samples=problem.case.orders, perturbations_per_eval=size
@@ -123,12 +131,12 @@ def shap_permutation(problem: Problem) -> Prepared:
         with torch.no_grad():
             return model(torch.from_numpy(np.asarray(batch, dtype=np.float32)))[:, 0].numpy()
 
-    masker = shap.maskers.Independent(problem.baseline.numpy()[None])
+    masker = shap.maskers.Independent(problem.background.numpy())
     pairs = max(1, problem.case.orders // 2)
 
     def call() -> Tensor:
-        explainer = shap.PermutationExplainer(f, masker, seed=0)
-        found = explainer(x, max_evals=pairs * (2 * problem.case.features + 1), silent=True)
+        explainer = shap.PermutationExplainer(f, masker, seed=problem.seed)
+        found = explainer(x, max_evals=pairs * (2 * problem.case.features + 1), silent=True)  # for each background row
         return torch.from_numpy(np.asarray(found.values))
 
     return Prepared(call, f"{pairs} permutations, each walked both ways")
