@@ -8,6 +8,7 @@ namespace reluxfast {
 
 inline void check_moment_type(const char* name, const Tensor& value, ScalarType type, const char* remedy,
                               const Tensor& units) {
+  // What stands behind "torch.".
   STD_TORCH_CHECK(value.scalar_type() == type, name, " must be ", text(type).substr(6), ", got ",
                   text(value.scalar_type()), "; ", remedy);
   check_device(name, value, "units", units);
