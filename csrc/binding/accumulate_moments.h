@@ -6,15 +6,17 @@
 
 namespace reluxfast {
 
-inline void check_moment(const char* name, const Tensor& value, ScalarType type, const char* written,
-                         const Tensor& units) {
-  STD_TORCH_CHECK(value.scalar_type() == type, name, " must be ", written, ", got ", text(value.scalar_type()));
+inline void check_moment_type(const char* name, const Tensor& value, ScalarType type, const char* remedy,
+                              const Tensor& units) {
+  // What stands behind "torch.".
+  STD_TORCH_CHECK(value.scalar_type() == type, name, " must be ", text(type).substr(6), ", got ",
+                  text(value.scalar_type()), "; ", remedy);
   check_device(name, value, "units", units);
 }
 
-inline void check_moment_layout(const char* name, const Tensor& value) {
+inline void check_moment_layout(const char* name, const Tensor& value, const char* remedy) {
   STD_TORCH_CHECK(value.is_contiguous(), name, " must be contiguous to be changed in place, got shape ",
-                  text(sizes_of(value)), " with strides ", text(strides_of(value)), "; make it with torch.zeros");
+                  text(sizes_of(value)), " with strides ", text(strides_of(value)), "; ", remedy);
 }
 
 inline void check_accumulate_moments(const Tensor& count, const Tensor& mean, const Tensor& m2, const Tensor& rows,
@@ -31,13 +33,15 @@ inline void check_accumulate_moments(const Tensor& count, const Tensor& mean, co
   }
   STD_TORCH_CHECK(rows.dim() == 1 && rows.size(0) == units.size(0), "rows must have shape (R,) with units' R, ",
                   text({units.size(0)}), ", got ", text(sizes_of(rows)));
-  check_moment("count", count, ScalarType::Long, "int64", units);
-  check_moment("mean", mean, ScalarType::Double, "float64", units);
-  check_moment("m2", m2, ScalarType::Double, "float64", units);
-  check_moment("rows", rows, ScalarType::Long, "int64", units);
-  check_moment_layout("count", count);
-  check_moment_layout("mean", mean);
-  check_moment_layout("m2", m2);
+  constexpr const char *whole = "make it with torch.zeros(..., dtype=torch.int64)",
+                       *wide = "make it with torch.zeros(..., dtype=torch.float64)";
+  check_moment_type("count", count, ScalarType::Long, whole, units);
+  check_moment_type("mean", mean, ScalarType::Double, wide, units);
+  check_moment_type("m2", m2, ScalarType::Double, wide, units);
+  check_moment_type("rows", rows, ScalarType::Long, "convert it with .long()", units);
+  check_moment_layout("count", count, whole);
+  check_moment_layout("mean", mean, wide);
+  check_moment_layout("m2", m2, wide);
 }
 
 template <class Kernels>

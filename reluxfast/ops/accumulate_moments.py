@@ -37,22 +37,25 @@ def _check(count: Tensor, mean: Tensor, m2: Tensor, rows: Tensor, units: Tensor)
         rows.dim() == 1 and rows.shape[0] == units.shape[0],
         lambda: f"rows must have shape (R,) with units' R, ({units.shape[0]},), got {tuple(rows.shape)}",
     )
-    dtypes = {"count": torch.int64, "mean": torch.float64, "m2": torch.float64, "rows": torch.int64}
-    for (name, dtype), value in zip(dtypes.items(), (count, mean, m2, rows), strict=True):
+    typed = {"count": (count, torch.int64), "mean": (mean, torch.float64), "m2": (m2, torch.float64)}
+    for name, (value, dtype) in {**typed, "rows": (rows, torch.int64)}.items():
+        remedy = "convert it with .long()" if name == "rows" else f"make it with torch.zeros(..., dtype={dtype})"
         torch._check(
             value.dtype == dtype,
-            lambda name=name, dtype=dtype, value=value: f"{name} must be {str(dtype)[6:]}, got {value.dtype}",
+            lambda name=name, dtype=dtype, value=value, remedy=remedy: (
+                f"{name} must be {str(dtype).removeprefix('torch.')}, got {value.dtype}; {remedy}"
+            ),
         )
         torch._check(
             value.device == units.device,
             lambda name=name, value=value: f"{name} must be on the device of units, {units.device}, got {value.device}",
         )
-    for name, value in (("count", count), ("mean", mean), ("m2", m2)):
+    for name, (value, dtype) in typed.items():
         torch._check(
             value.is_contiguous(),
-            lambda name=name, value=value: (
+            lambda name=name, dtype=dtype, value=value: (
                 f"{name} must be contiguous to be changed in place, got shape {tuple(value.shape)} with strides "
-                f"{tuple(value.stride())}; make it with torch.zeros"
+                f"{tuple(value.stride())}; make it with torch.zeros(..., dtype={dtype})"
             ),
         )
 

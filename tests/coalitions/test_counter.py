@@ -1,4 +1,4 @@
-"""Random numbers by counting: the published answers, and bits that depend on nothing but what they are keyed by."""
+"""Random numbers by counting: bits that depend on nothing but what they are keyed by."""
 
 from __future__ import annotations
 
@@ -9,23 +9,7 @@ import torch
 
 from reluxfast.coalitions.counter import BACKGROUNDS, PERMUTATIONS, permutations, uniforms
 from reluxfast.coalitions.designs import background_rows, orders
-from reluxfast.ops.philox import draws, philox
-
-# Known answers that Random123 1.14 ships for philox4x32-10: counter, key, words.
-KNOWN = [
-    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
-    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-    (
-        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
-        (0xA4093822, 0x299F31D0),
-        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
-    ),
-]
-
-
-@pytest.mark.parametrize(("counter", "key", "words"), KNOWN)
-def test_known_answers(counter, key, words):
-    assert tuple(int(w) for w in philox(tuple(torch.tensor(c) for c in counter), key)) == words
+from reluxfast.ops.philox import draws
 
 
 def test_bits_belong_to_the_seed_the_row_and_the_unit():

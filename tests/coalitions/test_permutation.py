@@ -53,6 +53,16 @@ def test_every_background_row_for_every_order():
         close(result.standard_error[row], found.standard_error.T, 1e-9)
 
 
+def test_background_rows_are_averaged_in_float64():
+    """Marginals 1e8, 1 and -1e8, exact in float32, where their sum would be 0."""
+    model = nn.Linear(2, 1)
+    nn.init.ones_(model.weight), nn.init.zeros_(model.bias)
+    background = torch.tensor([[-1e8, 0.0], [-1.0, 0.0], [1e8, 0.0]])
+    result = sampled(model, torch.zeros(1, 2), background, background_mode="all", n_evaluations=3 * 4 + 1)
+    assert result.options["path"] == "mlp"
+    close(result.values, np.array([[1 / 3, 0]]), 1e-7)
+
+
 def test_backgrounds_that_are_not_used_equally_often():
     x, background = rows(3, 6).double(), rows(5, 6, 2).double()
     model = network(6).double()

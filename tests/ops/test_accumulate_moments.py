@@ -193,26 +193,39 @@ REFUSED = [
     ),
     ("rows", lambda r: r[1:], "rows must have shape (R,) with units' R, (3,), got (2,)"),
     ("rows", lambda r: r[None], "rows must have shape (R,) with units' R, (3,), got (1, 3)"),
-    ("count", lambda c: c.int(), "count must be int64, got torch.int32"),
-    ("mean", lambda m: m.float(), "mean must be float64, got torch.float32"),
-    ("m2", lambda m: m.long(), "m2 must be float64, got torch.int64"),
-    ("rows", lambda r: r.short(), "rows must be int64, got torch.int16"),
+    (
+        "count",
+        lambda c: c.int(),
+        "count must be int64, got torch.int32; make it with torch.zeros(..., dtype=torch.int64)",
+    ),
+    (
+        "mean",
+        lambda m: m.float(),
+        "mean must be float64, got torch.float32; make it with torch.zeros(..., dtype=torch.float64)",
+    ),
+    (
+        "m2",
+        lambda m: m.long(),
+        "m2 must be float64, got torch.int64; make it with torch.zeros(..., dtype=torch.float64)",
+    ),
+    ("rows", lambda r: r.short(), "rows must be int64, got torch.int16; convert it with .long()"),
     (
         "count",
         lambda c: torch.stack([c, c], 1)[:, 0],
-        "count must be contiguous to be changed in place, got shape (4,) with strides (2,); make it with torch.zeros",
+        "count must be contiguous to be changed in place, got shape (4,) with strides (2,); "
+        "make it with torch.zeros(..., dtype=torch.int64)",
     ),
     (
         "mean",
         lambda m: m.transpose(0, 1).contiguous().transpose(0, 1),
         "mean must be contiguous to be changed in place, got shape (4, 5, 2) with strides (2, 8, 1); "
-        "make it with torch.zeros",
+        "make it with torch.zeros(..., dtype=torch.float64)",
     ),
     (
         "m2",
         lambda m: m[..., :1].expand(-1, -1, 2),
         "m2 must be contiguous to be changed in place, got shape (4, 5, 2) with strides (10, 2, 0); "
-        "make it with torch.zeros",
+        "make it with torch.zeros(..., dtype=torch.float64)",
     ),
     ("rows", lambda r: torch.tensor([1, 4, 5]), "rows must lie between 0 and N - 1 = 3, got 4"),
     ("rows", lambda r: torch.tensor([3, -1, 0]), "rows must lie between 0 and N - 1 = 3, got -1"),
