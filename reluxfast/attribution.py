@@ -74,7 +74,7 @@ class Attribution:
             values (N, n), or (N, n, K) for several outputs; base_values (N,) or (N, K); error_std like values, where
             there are standard errors; data (N, n): the inputs, for groups of elements the mean of theirs (what colours
             a beeswarm), NaN where a row has fewer players. `images`: values (N, H, W, C) or (N, H, W, C, K), data
-            (N, H, W, C). Float64, but data float32 where the inputs are.
+            (N, H, W, C). All float64.
 
         Raises:
             InvalidInput: the method's values do not sum to the output, as shap's plots would show them; or names do

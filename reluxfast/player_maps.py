@@ -53,21 +53,11 @@ class Superpixels:
         spatial = _spatial(x, "superpixels")
         if len(spatial) != 2:
             raise InvalidInput("x", "must hold images (N, C, H, W) for superpixels", tuple(x.shape))
-        found = []
-        for image in x.detach().cpu().double().numpy():
-            low, high = image.min(), image.max()
-            unit = (image - low) / (high - low if high > low else 1)
-            lab = image.shape[0] == 3
-            found.append(
-                slic(
-                    np.moveaxis(unit, 0, -1),
-                    n_segments=self.n_segments,
-                    compactness=self.compactness,
-                    start_label=0,
-                    channel_axis=-1,
-                    convert2lab=lab,
-                )
-            )
+        if not bool(x.isfinite().all()):
+            raise InvalidInput("x", "must be finite for superpixels", "NaN or infinity")
+        # SLIC scales each image to [0, 1] itself, and takes three channels to Lab colours.
+        how = {"n_segments": self.n_segments, "compactness": self.compactness, "start_label": 0, "channel_axis": 0}
+        found = [slic(image, **how) for image in x.detach().cpu().double().numpy()]
         return torch.from_numpy(np.array(found, dtype=np.int64).reshape(len(x), 1, *spatial)).to(x.device)
 
 

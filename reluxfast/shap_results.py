@@ -29,8 +29,7 @@ def explanation(
         raise InvalidInput("to_shap", rule, result.method)
     shap = need("shap", "shap", "shap", "Attribution.to_shap")
     players = result.options["players"]
-    x = result.inputs.cpu()
-    x = x if x.dtype == torch.float32 else x.double()
+    x = result.inputs.cpu().double()
     values, error = result.values, result.standard_error
     base = result.base_value.detach().cpu().double()
     outputs = base.dim() - 1
@@ -51,12 +50,12 @@ def explanation(
             return None
         wide = found.detach().cpu().double()
         wide = wide.movedim(1 + outputs, -1) if images else wide.flatten(1 + outputs)
-        return (wide.flatten(1, outputs).movedim(1, -1) if outputs else wide).numpy()
+        return np.array(wide.flatten(1, outputs).movedim(1, -1) if outputs else wide)
 
     return shap.Explanation(
         last(values),
-        base_values=(base.flatten(1) if outputs else base).numpy(),
-        data=data.numpy(),
+        base_values=np.array(base.flatten(1) if outputs else base),
+        data=np.array(data),
         feature_names=None if feature_names is None else list(feature_names),
         output_names=None if output_names is None else list(output_names),
         error_std=last(error),

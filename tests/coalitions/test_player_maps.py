@@ -286,6 +286,13 @@ def test_patches_and_superpixels_that_are_refused():
             rx.shapley(network(6), rows(2, 6).double(), players=players)
 
 
+def test_superpixels_of_images_that_are_not_finite():
+    x = photos()
+    x[1, 0, 3, 4] = float("nan")
+    with pytest.raises(rx.InvalidInput, match="x must be finite for superpixels, got NaN or infinity"):
+        rx.superpixels(4).of(x)
+
+
 def test_superpixels_without_scikit_image(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
     with pytest.raises(MissingExtra, match="superpixels needs scikit-image, which is not installed"):

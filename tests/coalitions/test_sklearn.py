@@ -74,7 +74,12 @@ def linear():
     return fitted(MLPRegressor, x, y / 100, hidden_layer_sizes=()), x
 
 
-NETWORKS = [two_classes, ten_classes, labels, regression, two_targets, linear]
+def counts():
+    x, y = scaled(load_diabetes())
+    return fitted(MLPRegressor, x, y / 100, loss="poisson"), x
+
+
+NETWORKS = [two_classes, ten_classes, labels, regression, two_targets, linear, counts]
 
 
 @pytest.fixture(scope="module", params=NETWORKS, ids=lambda make: make.__name__)
@@ -85,7 +90,8 @@ def network(request):
 def explained_output(model, x: np.ndarray) -> np.ndarray:
     """What the model predicts, its output activation undone: (N, K); classes up to a constant for each row."""
     if isinstance(model, MLPRegressor):
-        return model.predict(x).reshape(len(x), -1)
+        predicted = model.predict(x).reshape(len(x), -1)
+        return np.log(predicted) if model.out_activation_ == "exp" else predicted
     p = model.predict_proba(x)
     if model.out_activation_ == "softmax":
         return np.log(p) - np.log(p).mean(1, keepdims=True)

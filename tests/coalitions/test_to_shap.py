@@ -61,7 +61,7 @@ def test_one_output(table):
     assert found.base_values.shape == (40,) and found.feature_names == NAMES
     assert np.array_equal(found.values, table.values.double().numpy())
     assert np.array_equal(found.error_std, table.standard_error.double().numpy())
-    assert np.array_equal(found.data, table.inputs.numpy()) and found.data.dtype == np.float32
+    assert np.array_equal(found.data, table.inputs.numpy()) and found.data.dtype == np.float64
     adds_up(found, table.output[:, 1])
 
 
@@ -88,6 +88,17 @@ def test_exact_values_have_no_errors_and_half_types_leave_as_numbers():
     found = result.to_shap()
     assert found.error_std is None and found.values.dtype == found.data.dtype == np.float64
     assert np.array_equal(found.data, result.inputs.double().numpy())
+
+
+def test_what_has_left_is_a_copy():
+    x, model = rows(2, 6).double(), network(6).double()
+    result = rx.shapley(model, x, estimator="permutation", target=0)
+    kept = [t.clone() for t in (x, result.values, result.standard_error, result.base_value)]
+    found = result.to_shap()
+    for array in (found.values, found.base_values, found.data, found.error_std):
+        array[:] = -1
+    for now, before in zip((x, result.values, result.standard_error, result.base_value), kept, strict=True):
+        assert torch.equal(now, before)
 
 
 def test_kernel_shap_leaves_too():
