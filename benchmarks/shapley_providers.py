@@ -66,7 +66,7 @@ def masked_values(forward: Callable[[Tensor], Tensor], problem: Problem, drawn: 
                 ends = [end.expand(len(some), 1) for end in (low, full)]
                 marginals = torch.cat([ends[0], inner, ends[1]], 1).diff(dim=1)
                 total.index_add_(0, some.flatten(), marginals.flatten())
-            found.append(total / listed.shape[1])
+            found.append(total / len(listed))
     return torch.stack(found)
 
 
