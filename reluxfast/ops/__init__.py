@@ -334,8 +334,9 @@ def mlp_chains(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Marginals of n players along permutation chains of a multilayer perceptron with ReLU between its layers.
 
-    On CUDA tensors the reference answers. The C++ kernel gives a pair the same bits whatever else is in the call and
-    on any number of threads; x, background and activations must be finite.
+    Kernels give a pair the same bits whatever else is in the call, the C++ one on any number of threads; x, background
+    and activations must be finite. On CUDA tensors there is Triton's kernel, for float32 and networks with a hidden
+    layer and at most 256 units in each layer behind the first; else the reference answers.
 
     Args:
         x: (N, d); float32 or float64.
@@ -350,6 +351,10 @@ def mlp_chains(
 
     Returns:
         pairs (N, G, n, K), the mean of a player's two marginals, or the only one; f(x) (N, K); f(background) (B, K).
+
+    Raises:
+        RuntimeError: a shape, dtype or device is wrong; on the CPU also where an index is out of range or missing,
+            which kernels on a GPU do not look at, for speed: there it reads and writes what is not there.
     """
     return _implementation("mlp_chains", x)(
         x, background, cycle, permutations, members, starts, list(weights), list(biases), antithetic
