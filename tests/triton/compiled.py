@@ -84,6 +84,7 @@ def described(kernel: _Compiling) -> dict:
         "shared": built.metadata.shared,
         "accesses": dict(accesses),
         "floats": sorted({kind for kind in built.src.signature.values() if kind.startswith("fp")}),
+        "barriers": len(re.findall(r"^ *\w+\.barrier", built.asm["ttir"], re.MULTILINE)),
         "tensor_cores": re.search(r"\bw?g?mma\.", built.asm["ptx"]) is not None,
         "flushes_denormals": ".ftz" in built.asm["ptx"],
         "arithmetic": sorted(

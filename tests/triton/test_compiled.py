@@ -181,3 +181,7 @@ def _check_chains(rows: list[dict]) -> None:
         programs = min(65_536 // (row["registers"] * row["threads"]), (227 << 10) // (row["shared"] + 1024))
         assert programs >= CHAINS[row["case"]], row
         assert "fma.rn.f32" in row["arithmetic"], row
+        # Nothing else sees one that is missing: before and after a hidden layer's activations are written; after the
+        # first layer's in a direct product; in chains before they begin and before each step.
+        layers = row["case"].split(",")[0].count("-") + 1
+        assert row["barriers"] == 2 * (layers - 2) + (1 if row["kernel"] == "mlp_direct_kernel" else 2), row

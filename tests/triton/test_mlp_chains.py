@@ -74,6 +74,14 @@ def test_one_large_group_among_single_features():
         np.testing.assert_array_equal(array(got), stated)
 
 
+@pytest.mark.parametrize("antithetic", [False, True], ids=["forward", "antithetic"])
+def test_chains_end_at_the_direct_products(antithetic):
+    """What one player gains is what the results say of the ends, to the bit."""
+    given = call(Shape(3, 2, 4, 9, 1, (33, 20, 3)), 4, exact=False).tensors(torch.float32)
+    pairs, fx, fb = ops.mlp_chains(*given, antithetic)
+    assert torch.equal(pairs[:, :, 0], fx[:, None] - fb[given[2].long()])
+
+
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_relu_keeps_nan(layer):
     """What is not a number is not cut off to 0, whichever layer makes it."""
