@@ -122,9 +122,8 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         ranks, jobs = torch.zeros(2, d, dtype=torch.int32), torch.zeros(64, 4, dtype=torch.int32)
         return binding.write_coalitions_(torch.zeros(64, d, dtype=made), rows, rows, labels, ranks, jobs)
 
-    def chains(*widths, features=32, antithetic=True):
-        players = 32
-        rows, index = torch.zeros(4, features), torch.zeros(4, 16, players, dtype=torch.int32)
+    def chains(*widths, count=4, pairs=16, players=32, features=32, antithetic=True):
+        rows, index = torch.zeros(count, features), torch.zeros(count, pairs, players, dtype=torch.int32)
         groups = (torch.arange(features).int(), torch.arange(players + 1).int())
         layers = [torch.zeros(size) for size in zip(widths, (features, *widths), strict=False)]
         biases = [torch.zeros(width) for width in widths]
@@ -137,6 +136,8 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         "mlp_chains 256-128-1": lambda: chains(256, 128, 1),
         "mlp_chains 256-128-10, groups": lambda: chains(256, 128, 10, features=48),
         "mlp_chains 64-256-256-10": lambda: chains(64, 256, 256, 10),
+        # Triton makes constants of ones.
+        "mlp_chains 1-1, ones": lambda: chains(1, 1, count=1, pairs=1, players=1, features=1),
     }
     halves = {"float16": torch.float16, "bfloat16": torch.bfloat16} if dtype == torch.float32 else {}
 

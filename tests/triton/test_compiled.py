@@ -63,6 +63,7 @@ CHAINS = {
     "mlp_chains 256-128-1": 2,
     "mlp_chains 256-128-10, groups": 2,
     "mlp_chains 64-256-256-10": 1,
+    "mlp_chains 1-1, ones": 3,
 }
 # Bytes of a row's gates move in one access.
 BYTES = {"float32": ".b32", "bfloat16": ".v2.b32", "float64": ".b16"}
@@ -180,6 +181,9 @@ def _check_chains(rows: list[dict]) -> None:
         assert row["stack"] <= 16, row
         programs = min(65_536 // (row["registers"] * row["threads"]), (227 << 10) // (row["shared"] + 1024))
         assert programs >= CHAINS[row["case"]], row
+        # A single player's chains are nothing but their ends.
+        if row["case"].endswith("ones"):
+            continue
         assert "fma.rn.f32" in row["arithmetic"], row
         # Nothing else sees one that is missing: before and after a hidden layer's activations are written; after the
         # first layer's in a direct product; in chains before they begin and before each step.

@@ -50,6 +50,23 @@ def test_tiles_and_programs(launches, pairs, tiles, antithetic):
     assert launches == [("mlp_direct", 1), ("mlp_direct", 1), ("mlp_chains", min(2, tiles[antithetic]))]
 
 
+def test_each_program_has_a_scratch_of_its_own(binding, monkeypatch):
+    """In the interpreter programs run one after another, so that a shared one would not show in results."""
+    given, real = [], binding.mlp_chains_kernels.launch
+
+    def launch(kernel, programs, on, *arguments, **constants):
+        place = kernel.arg_names.index("scratch_ptr")
+        given.append((kernel.__name__, programs, arguments[place], constants["ROWS"]))
+        real(kernel, programs, on, *arguments, **constants)
+
+    monkeypatch.setattr(binding.mlp_chains_kernels, "launch", launch)
+    assert_exact(Shape(65, 65, 1, 3, 3, (40, 33, 2)), torch.float32, True)
+    floats = {"_mlp_direct_kernel": 64, "_mlp_chains_kernel": 64 + 64}
+    for name, programs, scratch, rows in given:
+        # Uninitialised memory is NaN.
+        assert programs == 2 and scratch.numel() == 2 * rows * floats[name] and not scratch.isnan().any()
+
+
 def test_direct_tiles(launches):
     """Rows of x and of the background beyond a tile, and beyond a tile for each program."""
     for rows, background in ((65, 129), (130, 64)):
