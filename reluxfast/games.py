@@ -17,9 +17,9 @@ from reluxfast.captured import Captured, captured
 from reluxfast.coalitions.chains import Chains
 from reluxfast.coalitions.estimate import Estimate, joined
 from reluxfast.coalitions.game import Game, Model
-from reluxfast.coalitions.mlp import PerceptronChains, PerceptronModel
+from reluxfast.coalitions.mlp import PerceptronChains, PerceptronModel, serves
 from reluxfast.coalitions.models import FunctionModel, RowOrder
-from reluxfast.coalitions.perceptron import MOST_LAYERS, Perceptron, in_order
+from reluxfast.coalitions.perceptron import Perceptron, in_order
 from reluxfast.coalitions.players import Players
 from reluxfast.coalitions.prefix import PrefixChains
 from reluxfast.coalitions.request import GameRequest
@@ -89,8 +89,8 @@ def _captured_source(known: Captured, order: RowOrder) -> _Source:
     elements = order.rows(torch.arange(math.prod(order.shape), device=device).view(1, *order.shape))[0]
     # A model of half type is explained as it is, though computed in float32.
     exact = dtype == known.dtype
-    layers = known.perceptron() if exact and ops.has_kernel("mlp_chains") else None
-    if layers is not None:
+    layers = known.perceptron() if exact else None
+    if layers is not None and serves(layers):
         layers = in_order(layers, elements)
         inner = tuple(engine.graph.nodes[engine.graph.output].shape[1:])
         return _Source(PerceptronModel(layers, inner), "mlp", budget, lambda game: PerceptronChains(game, layers))
@@ -111,7 +111,7 @@ def _explain_perceptron(
         raise InvalidInput("x", f"must have shape (N, {width}), as the network was fitted", tuple(rows.x.shape))
     whole = rows.x.dtype in (torch.float32, torch.float64)
     own = layers.to(rows.x.device, rows.x.dtype if whole else torch.float32)
-    if whole and len(own.weights) <= MOST_LAYERS and ops.has_kernel("mlp_chains"):
+    if whole and serves(own):
         inner = (own.weights[-1].shape[0],)
         source = _Source(PerceptronModel(own, inner), "mlp", chains=lambda game: PerceptronChains(game, own))
     else:

@@ -10,10 +10,19 @@ import torch
 from reluxfast import ops
 from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.inert import inert
-from reluxfast.coalitions.perceptron import Perceptron
+from reluxfast.coalitions.perceptron import MOST_LAYERS, Perceptron
 
 # Bytes of marginals that one call returns.
 _CALL_BYTES = 64 << 20
+
+
+def serves(layers: Perceptron) -> bool:
+    """Whether the backend in force walks chains of a perceptron."""
+    if len(layers.weights) > MOST_LAYERS:
+        return False
+    # Of a call only dtype and layers decide.
+    first = layers.weights[0]
+    return ops.takes("mlp_chains", *[first] * 6, list(layers.weights), list(layers.biases), True)
 
 
 class PerceptronModel:

@@ -106,7 +106,8 @@ def affine_map(engine: Engine, start: str, end: str) -> tuple[torch.Tensor, torc
     names = _between(engine.graph, start, end)
     with torch.no_grad():
         frame = Frame(size + 1, values={start: unit.view(size + 1, *node.shape[1:])})
-        for step in engine.plan(native=False).steps:
+        # Named as a stop, the value is made even where it could be folded into the next.
+        for step in engine.plan(False, frozenset((end,))).steps:
             if step.name in names:
                 frame.values[step.name] = step.forward(frame)
         out = frame.values[end].reshape(size + 1, -1)

@@ -62,14 +62,14 @@ def _end_of_map(graph: Graph) -> str | None:
     if len(graph.inputs) != 1 or graph.batch is not None:
         return None
     users = graph.users()
-    name, end = graph.inputs[0], None
+    name, end, mapped = graph.inputs[0], None, False
     while len(users[name]) == 1:
         node = graph.nodes[users[name][0]]
         if kind_of(node) not in AFFINE or node.inputs != (name,) or node.batch_dim != 0 or node.name == graph.output:
             break
         name = node.name
-        if kind_of(node) in ("linear", "convolution"):
-            end = name
+        mapped |= kind_of(node) in ("linear", "convolution")
+        end = name if mapped else None
     return end
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from reluxfast.errors import BackendUnavailable
-from reluxfast.ops._register import TRITON, WITHOUT_KERNEL, triton_implementation
+from reluxfast.ops._register import WITHOUT_KERNEL, WITHOUT_TRITON, beyond_triton, triton_implementation
 from reluxfast.ops.accumulate_moments import accumulate_moments_inplace_reference
 from reluxfast.ops.backend import (
     active_backend,
@@ -74,9 +75,6 @@ _IMPLEMENTATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
     name: (getattr(torch.ops.reluxfast, name).default, reference, triton_implementation(name))
     for name, reference in _REFERENCES.items()
 }
-# Whole numbers and single additions in a stated order: every implementation gives the same bits, and the reference
-# answers for a backend that has no kernel.
-_SAME_EVERYWHERE = ("draw_orders", "accumulate_moments_")
 
 
 def _implementation(name: str, x: Tensor) -> Callable:
@@ -89,21 +87,24 @@ def _implementation(name: str, x: Tensor) -> Callable:
         warn_about_fallback(x.device.type)
         return operator
     check_device(chosen, x.device)
-    if name in _SAME_EVERYWHERE and not has_kernel(name):
+    if name in WITHOUT_TRITON and chosen != "cpp":
+        # Whole numbers, and single additions in a stated order: the same bits from every implementation.
         return reference
-    if chosen == "cuda" and not has_kernel(name):
+    if chosen == "cuda" and not _has_cuda(name):
         raise BackendUnavailable("cuda", f"it has no kernel for {name}", WITHOUT_KERNEL)
     return reference if chosen == "reference" else triton if chosen == "triton" else operator
 
 
-def has_kernel(name: str) -> bool:
-    """Whether the backend in force answers an op: one asked for by name does so with its own kernels alone."""
+def _has_cuda(name: str) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(_IMPLEMENTATIONS[name][0].name(), "CUDA")
+
+
+def takes(name: str, *arguments: Any) -> bool:
+    """Whether the backend in force takes a call of an op; one asked for by name does so with its own kernels alone."""
     chosen = active_backend()
     if chosen == "triton":
-        return name in TRITON
-    if chosen == "cuda":
-        return torch._C._dispatch_has_kernel_for_dispatch_key(_IMPLEMENTATIONS[name][0].name(), "CUDA")
-    return True
+        return beyond_triton(name, arguments) is None
+    return chosen != "cuda" or _has_cuda(name)
 
 
 def relu_pack(
@@ -355,8 +356,9 @@ def mlp_chains(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Marginals of n players along permutation chains of a multilayer perceptron with ReLU between its layers.
 
-    On CUDA tensors the reference answers. The C++ kernel gives a pair the same bits whatever else is in the call and
-    on any number of threads; x, background and activations must be finite.
+    Kernels give a pair the same bits whatever else is in the call, the C++ one on any number of threads; x, background
+    and activations must be finite. On CUDA tensors there is Triton's kernel, for float32 and networks with a hidden
+    layer and at most 256 units in each layer behind the first; else the reference answers.
 
     Args:
         x: (N, d); float32 or float64.
@@ -371,6 +373,10 @@ def mlp_chains(
 
     Returns:
         pairs (N, G, n, K), the mean of a player's two marginals, or the only one; f(x) (N, K); f(background) (B, K).
+
+    Raises:
+        RuntimeError: a shape, dtype or device is wrong; on the CPU also where an index is out of range or missing,
+            which kernels on a GPU do not look at, for speed: there it reads and writes what is not there.
     """
     return _implementation("mlp_chains", x)(
         x, background, cycle, permutations, members, starts, list(weights), list(biases), antithetic

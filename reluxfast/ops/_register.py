@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
@@ -21,8 +22,10 @@ serve_kernels()
 # Each op's checks and allocation, for implementations written in Python.
 FAKES: dict[str, Callable] = {}
 WITHOUT_KERNEL = "Use backend 'auto' or 'reference'"
-# Ops that have a Triton kernel.
-TRITON: set[str] = set()
+# Ops that have no Triton kernel.
+WITHOUT_TRITON: set[str] = set()
+# Of ops whose Triton kernel does not take every call: why it does not take this one, None if it does.
+_LIMITS: dict[str, Callable[..., str | None]] = {}
 
 
 def _refuse_gradients(name: str, arguments: tuple[Any, ...]) -> None:
@@ -65,28 +68,62 @@ def _triton_binding() -> ModuleType:
     return importlib.import_module("reluxfast.ops.triton_binding")
 
 
+def beyond_triton(name: str, arguments: tuple[Any, ...]) -> str | None:
+    """Why Triton's kernel does not take a call, None if it does."""
+    return _LIMITS[name](*arguments) if name in _LIMITS else None
+
+
 def triton_implementation(name: str) -> Callable:
-    """The op's Triton implementation, to be called without the dispatcher; it refuses where there is none."""
+    """The op's Triton implementation, to be called without the dispatcher; it refuses a call that it does not take."""
 
     def call(*args):
-        if name not in TRITON:
-            raise BackendUnavailable("triton", f"it has no kernel for {name}", WITHOUT_KERNEL)
+        reason = beyond_triton(name, args)
+        if reason is not None:
+            raise BackendUnavailable("triton", reason, WITHOUT_KERNEL)
         _refuse_gradients(name, args)
         return getattr(_triton_binding(), name)(*args)
 
     return call
 
 
-def _register_triton(name: str) -> None:
+@cache
+def _say_once(name: str, reason: str) -> None:
+    warnings.warn(
+        f"reluxfast computes {name} with its slower pure-torch reference: {reason}", UserWarning, stacklevel=4
+    )
+
+
+def triton_or_reference(name: str, reference: Callable) -> Callable:
+    """The op's implementation for the dispatcher: Triton's, and the reference for what that does not take."""
+
+    def call(*args):
+        reason = beyond_triton(name, args)
+        if reason is None:
+            return getattr(_triton_binding(), name)(*args)
+        _say_once(name, reason)
+        return reference(*args)
+
+    return call
+
+
+def _register_triton(name: str, reference: Callable) -> None:
+    if name in WITHOUT_TRITON:
+        return
     qualified = f"{NAMESPACE}::{name}"
     # A second registration would silently replace the library's own CUDA kernel.
     compiled = native.MISSING_REASON is None and torch._C._dispatch_has_kernel_for_dispatch_key(qualified, "CUDA")
     if triton_state.MISSING_REASON is None and not compiled:
-        torch.library.impl(qualified, "CUDA", lambda *args: getattr(_triton_binding(), name)(*args))
+        torch.library.impl(qualified, "CUDA", triton_or_reference(name, reference))
 
 
 def register(
-    name: str, schema: str, reference: Callable, fake: Callable, mutates: bool = False, triton: bool = True
+    name: str,
+    schema: str,
+    reference: Callable,
+    fake: Callable,
+    mutates: bool = False,
+    triton_limit: Callable[..., str | None] | None = None,
+    triton: bool = True,
 ) -> None:
     """Register one op.
 
@@ -96,16 +133,20 @@ def register(
         reference: the pure-torch definition, which also answers where no compiled kernel does.
         fake: shapes, dtypes and strides of the results for tensors without data.
         mutates: whether the op writes into an argument.
-        triton: whether the op has a Triton kernel; without one its reference answers on CUDA tensors.
+        triton_limit: (the op's arguments, checked or not) -> why the Triton kernel does not take them, None if it does;
+            the reference answers then. A kernel without a limit takes every call.
+        triton: whether there is a Triton kernel.
     """
     qualified = f"{NAMESPACE}::{name}"
     torch.library.define(qualified, schema)
     torch.library.impl(qualified, "default", reference)
     torch.library.register_fake(qualified)(fake)
     FAKES[name] = fake
-    if triton:
-        TRITON.add(name)
-        _register_triton(name)
+    if triton_limit is not None:
+        _LIMITS[name] = triton_limit
+    if not triton:
+        WITHOUT_TRITON.add(name)
+    _register_triton(name, reference)
     if mutates:
         _refuse_on_call(name)
     else:

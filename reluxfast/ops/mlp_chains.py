@@ -22,6 +22,8 @@ from torch.nn.functional import linear
 from reluxfast.ops._register import register
 
 MOST_WEIGHTS = 6
+# Of layers behind the first: what a program of the Triton kernel has registers for.
+_MOST_TRITON_WIDTH = 256
 
 
 def _check_number(name: str, value: Tensor, x: Tensor) -> None:
@@ -202,11 +204,37 @@ def _fake(
     )
 
 
+def triton_limit(
+    x: Tensor,
+    background: Tensor,
+    cycle: Tensor,
+    permutations: Tensor,
+    members: Tensor,
+    starts: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor],
+    antithetic: bool,
+) -> str | None:
+    """Why the Triton kernel does not take a call, None if it does or if the call is wrong anyway."""
+    if x.dtype == torch.float64:
+        return "its kernel for mlp_chains computes in float32, got torch.float64"
+    if len(weights) == 1:
+        return "its kernel for mlp_chains needs a hidden layer, got a single weight"
+    widths = [weight.shape[0] for weight in weights[1:] if weight.dim() == 2]
+    widest = max(widths, default=0)
+    if widest > _MOST_TRITON_WIDTH:
+        return (
+            f"its kernel for mlp_chains takes up to {_MOST_TRITON_WIDTH} units in each layer behind the first, "
+            f"got {widest}"
+        )
+    return None
+
+
 register(
     "mlp_chains",
     "(Tensor x, Tensor background, Tensor cycle, Tensor permutations, Tensor members, Tensor starts, Tensor[] weights, "
     "Tensor[] biases, bool antithetic) -> (Tensor, Tensor, Tensor)",
     mlp_chains_reference,
     _fake,
-    triton=False,
+    triton_limit=triton_limit,
 )

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from reluxfast.kernels import gate as gate_kernel
 from reluxfast.kernels import max_pool as max_pool_kernels
+from reluxfast.kernels import mlp_chains as mlp_chains_kernels
 from reluxfast.kernels import relu_pack as relu_pack_kernel
 from reluxfast.kernels import soft_gate as soft_gate_kernel
 from reluxfast.kernels import soft_gate_pack as soft_gate_pack_kernel
 from reluxfast.kernels import write_coalitions as write_coalitions_kernel
 from reluxfast.kernels.max_pool import Pool
+from reluxfast.kernels.mlp_chains import Tiling
 from reluxfast.ops._register import FAKES
 from reluxfast.ops.layout import is_channels_last, memory_order
 
@@ -323,3 +325,30 @@ def write_coalitions_(out: Tensor, x: Tensor, background: Tensor, labels: Tensor
     _plan("write_coalitions_", tensors, None, tensors, lambda *_: None)
     if out.numel():
         write_coalitions_kernel.write_coalitions(*tensors)
+
+
+def mlp_chains(
+    x: Tensor,
+    background: Tensor,
+    cycle: Tensor,
+    permutations: Tensor,
+    members: Tensor,
+    starts: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    antithetic: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """reluxfast::mlp_chains, within its limits."""
+    index = (cycle, permutations, members, starts)
+    tensors, layers = (x, background, *index), (weights, biases)
+    plan = _plan(
+        "mlp_chains",
+        (*tensors, *weights, *biases),
+        (len(weights), antithetic),
+        (*tensors, *layers, antithetic),
+        lambda *_: Tiling.of([weight.shape[0] for weight in weights]),
+    )
+    results = plan.empty(x.device)
+    index = [values.contiguous() for values in index]
+    mlp_chains_kernels.mlp_chains(x, background, *index, *layers, results, antithetic, plan.geometry)
+    return tuple(results)

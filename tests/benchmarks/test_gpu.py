@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks import guided, lrp, rows
-from benchmarks.gpu import clock, convolutions, ops, report
+from benchmarks.gpu import chains, clock, convolutions, ops, report
 from benchmarks.providers import providers_on
 from benchmarks.report import BASES
 
@@ -98,6 +98,26 @@ def test_convolutions_count_their_operations():
     one = convolutions.layer("first 7x7/2", 1, "ieee", True, CPU)
     assert one.flops() == 2 * 7 * 7 * 3 * 64 * 112 * 112
     assert one.forward().shape == one.g.shape and one.input_gradient().shape == one.x.shape
+
+
+def test_chains_run_and_store(tmp_path, capsys):
+    network = "30-128-64-10"
+    arguments = ["--device", "cpu", "--backend", "reference", "--network", network, "--rows", "2", "--pairs", "1"]
+    assert chains.main([*arguments, "--rounds", "1", "--matmul", "8", "--store", str(tmp_path / "rows.jsonl")]) == 0
+    masked, walked = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert (masked["form"], walked["form"]) == ("masked", "reference") and masked["gain"] == 1
+    for row in (masked, walked):
+        # Two rows of one pair of two chains, each with 29 inputs between its ends.
+        assert row["ns_per_evaluation"] == pytest.approx(1e6 * row["median_ms"] / 116)
+        assert row["tflops"] == pytest.approx(116 * 2 * (128 + 128 * 64 + 64 * 10) / row["median_ms"] / 1e9)
+    assert network in capsys.readouterr().out
+
+
+def test_chains_are_checked_before_they_are_timed(monkeypatch):
+    right = chains.ops.mlp_chains
+    monkeypatch.setattr(chains.ops, "mlp_chains", lambda *rest: [1.001 * values for values in right(*rest)])
+    with pytest.raises(AssertionError, match="from masked inputs on 30-128-64-1"):
+        chains.check("30-128-64-1", CPU, "reference")
 
 
 def test_environment_names_the_device():

@@ -53,6 +53,22 @@ def image_residual(d):
     return nn.Sequential(nn.Conv2d(2, 1, 3, padding=1), nn.Flatten(), Residual(d // 2))
 
 
+def normalised(d):
+    """What is folded into the first map belongs to it."""
+    return nn.Sequential(nn.Conv2d(2, 1, 3, padding=1), nn.BatchNorm2d(1), nn.Tanh(), nn.Flatten(), deep(d // 2, [9]))
+
+
+class Normed(nn.Module):
+    """Ends in the batch norm of its first map."""
+
+    def __init__(self, d):
+        super().__init__()
+        self.map, self.norm = nn.Linear(d, 5), nn.BatchNorm1d(5)
+
+    def forward(self, x):
+        return self.norm(self.map(x))
+
+
 # Model, shape of a row, path.
 MODELS = {
     "one layer": (lambda: deep(7, []), (7,), "mlp"),
@@ -64,6 +80,8 @@ MODELS = {
     "seven layers": (lambda: deep(70, [9] * 6), (70,), "prefix"),
     "residual": (lambda: Residual(80), (80,), "prefix"),
     "convolution first": (lambda: image_residual(2 * 6 * 7), (2, 6, 7), "prefix"),
+    "convolution and batch norm first": (lambda: normalised(2 * 6 * 7), (2, 6, 7), "prefix"),
+    "a map and its batch norm": (lambda: Normed(70), (70,), "mlp"),
     "small residual": (lambda: Residual(12), (12,), "engine"),
     "relu first": (lambda: nn.Sequential(nn.ReLU(), deep(70, [9])), (70,), "engine"),
 }
@@ -74,7 +92,7 @@ def made(name, dtype):
     torch.manual_seed(3)
     model = build().eval()
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
     generator = torch.Generator().manual_seed(1)

@@ -23,6 +23,7 @@ from triton.backends.compiler import GPUTarget
 from reluxfast import ops
 from reluxfast.kernels import gate as gate_kernel
 from reluxfast.kernels import max_pool as max_pool_kernels
+from reluxfast.kernels import mlp_chains as mlp_chains_kernels
 from reluxfast.kernels import relu_pack as relu_pack_kernel
 from reluxfast.kernels import soft_gate as soft_gate_kernel
 from reluxfast.kernels import soft_gate_pack as soft_gate_pack_kernel
@@ -79,9 +80,12 @@ def described(kernel: _Compiling) -> dict:
         "kernel": kernel.kernel.__name__.strip("_"),
         "registers": registers,
         "stack": stack,
+        "threads": 32 * built.metadata.num_warps,
         "shared": built.metadata.shared,
         "accesses": dict(accesses),
         "floats": sorted({kind for kind in built.src.signature.values() if kind.startswith("fp")}),
+        "barriers": len(re.findall(r"^ *\w+\.barrier", built.asm["ttir"], re.MULTILINE)),
+        "tensor_cores": re.search(r"\bw?g?mma\.", built.asm["ptx"]) is not None,
         "flushes_denormals": ".ftz" in built.asm["ptx"],
         "arithmetic": sorted(
             set(re.findall(r"\b(?:add|sub|mul|div|fma|mad)\.[\w.]*f(?:16|32|64)\w*", built.asm["ptx"]))
@@ -118,6 +122,23 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         ranks, jobs = torch.zeros(2, d, dtype=torch.int32), torch.zeros(64, 4, dtype=torch.int32)
         return binding.write_coalitions_(torch.zeros(64, d, dtype=made), rows, rows, labels, ranks, jobs)
 
+    def chains(*widths, count=4, pairs=16, players=32, features=32, antithetic=True):
+        rows, index = torch.zeros(count, features), torch.zeros(count, pairs, players, dtype=torch.int32)
+        groups = (torch.arange(features).int(), torch.arange(players + 1).int())
+        layers = [torch.zeros(size) for size in zip(widths, (features, *widths), strict=False)]
+        biases = [torch.zeros(width) for width in widths]
+        return binding.mlp_chains(rows, rows, index[..., 0], index, *groups, layers, biases, antithetic)
+
+    networks = {
+        "mlp_chains 128-64-1": lambda: chains(128, 64, 1),
+        "mlp_chains 128-64-1, groups": lambda: chains(128, 64, 1, features=48),
+        "mlp_chains 128-64-10, forward": lambda: chains(128, 64, 10, antithetic=False),
+        "mlp_chains 256-128-1": lambda: chains(256, 128, 1),
+        "mlp_chains 256-128-10, groups": lambda: chains(256, 128, 10, features=48),
+        "mlp_chains 64-256-256-10": lambda: chains(64, 256, 256, 10),
+        # Triton makes constants of ones.
+        "mlp_chains 1-1, ones": lambda: chains(1, 1, count=1, pairs=1, players=1, features=1),
+    }
     halves = {"float16": torch.float16, "bfloat16": torch.bfloat16} if dtype == torch.float32 else {}
 
     return {
@@ -164,6 +185,7 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         "write_coalitions, short rows": lambda: write(48),
         "write_coalitions, odd rows": lambda: write(30),
         **{f"write_coalitions, to {name}": lambda made=made: write(8192, made) for name, made in halves.items()},
+        **(networks if dtype == torch.float32 else {}),
     }
 
 
@@ -174,6 +196,7 @@ def main(dtypes: list[str]) -> None:
         gate_kernel,
         relu_pack_kernel,
         max_pool_kernels,
+        mlp_chains_kernels,
         soft_gate_kernel,
         soft_gate_pack_kernel,
         write_coalitions_kernel,
@@ -184,10 +207,10 @@ def main(dtypes: list[str]) -> None:
     for dtype in dtypes:
         for name, call in cases(getattr(torch, dtype)).items():
             call()
-            (kernel,) = [k for k in kernels if k.built is not None]
-            row = {"case": name, "dtype": dtype, "triton": triton.__version__} | described(kernel)
-            print(json.dumps(row), flush=True)
-            kernel.built = None
+            for kernel in [k for k in kernels if k.built is not None]:
+                row = {"case": name, "dtype": dtype, "triton": triton.__version__} | described(kernel)
+                print(json.dumps(row), flush=True)
+                kernel.built = None
 
 
 if __name__ == "__main__":

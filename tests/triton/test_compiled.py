@@ -55,6 +55,16 @@ LANES = {"float32": 4, "bfloat16": 8, "float64": 2}
 # Only float32 is rounded.
 ROUNDED = ("write_coalitions, to float16", "write_coalitions, to bfloat16")
 WITH_NUMBERS = ("relu_pack_kernel", "soft_gate_pack_kernel")
+# Programs of each for which a multiprocessor has room.
+CHAINS = {
+    "mlp_chains 128-64-1": 3,
+    "mlp_chains 128-64-1, groups": 3,
+    "mlp_chains 128-64-10, forward": 2,
+    "mlp_chains 256-128-1": 2,
+    "mlp_chains 256-128-10, groups": 2,
+    "mlp_chains 64-256-256-10": 1,
+    "mlp_chains 1-1, ones": 3,
+}
 # Bytes of a row's gates move in one access.
 BYTES = {"float32": ".b32", "bfloat16": ".v2.b32", "float64": ".b16"}
 BYTE_GATES = {
@@ -81,16 +91,19 @@ def test_every_kernel_compiles_well():
         table.writeheader()
         table.writerows(rows)
     _check_coverage(rows)
-    _check_resources(rows)
-    _check_accesses(rows)
+    chains, elementwise = ([r for r in rows if (r["case"] in CHAINS) == of_chains] for of_chains in (True, False))
+    _check_resources(elementwise)
+    _check_accesses(elementwise)
+    _check_chains(chains)
     for row in rows:
         assert not any(access.startswith(("atom", "red")) for access in row["accesses"]), row
-        assert not row["flushes_denormals"], row
+        assert not row["flushes_denormals"] and not row["tensor_cores"], row
         # Bounds, factors and epsilon reach the kernel unrounded.
         assert row["floats"] == (["fp64"] if row["kernel"] in WITH_NUMBERS else []), row
         # Each operation rounds by itself, to nearest, in the type of computation.
         kind = "f64" if row["dtype"] == "float64" else "f32"
-        assert {*row["arithmetic"]} <= {f"{name}.rn.{kind}" for name in ("add", "sub", "mul", "div")}, row
+        allowed = ("add", "sub", "mul", "fma") if row["case"] in CHAINS else ("add", "sub", "mul", "div")
+        assert {*row["arithmetic"]} <= {f"{name}.rn.{kind}" for name in allowed}, row
         assert (f"div.rn.{kind}" in row["arithmetic"]) == (row["kernel"] == "soft_gate_pack_kernel"), row
 
 
@@ -103,12 +116,16 @@ def _check_coverage(rows: list[dict]) -> None:
         "soft_gate",
         "soft_gate_pack",
         "write_coalitions",
+        "mlp_direct",
+        "mlp_chains",
     )
     assert {row["kernel"] for row in rows} == {f"{name}_kernel" for name in kernels}
     cases = {row["case"] for row in rows}
-    assert cases > FLAT.keys() | POOLS.keys() | WRITTEN.keys() | {*ROUNDED}
-    wanted = {(case, dtype) for case in cases for dtype in (DTYPES if case not in ROUNDED else DTYPES[:1])}
+    assert cases > FLAT.keys() | POOLS.keys() | WRITTEN.keys() | CHAINS.keys() | {*ROUNDED}
+    only = {*ROUNDED, *CHAINS}
+    wanted = {(case, dtype) for case in cases for dtype in (DTYPES if case not in only else DTYPES[:1])}
     assert {(row["case"], row["dtype"]) for row in rows} == wanted
+    assert len(rows) == len(wanted) + len(CHAINS)
 
 
 def _check_resources(rows: list[dict]) -> None:
@@ -156,3 +173,19 @@ def _check_written(row: dict, wide: str) -> None:
     assert accesses["ld.global" + wide] >= (8 if case in ROUNDED else 4), row
     assert accesses["st.global" + wide] == 2, row
     assert not [a for a in accesses if a.startswith("st") and not a.endswith(wide)], row
+
+
+def _check_chains(rows: list[dict]) -> None:
+    for row in rows:
+        # A few addresses; not what is multiplied.
+        assert row["stack"] <= 16, row
+        programs = min(65_536 // (row["registers"] * row["threads"]), (227 << 10) // (row["shared"] + 1024))
+        assert programs >= CHAINS[row["case"]], row
+        # A single player's chains are nothing but their ends.
+        if row["case"].endswith("ones"):
+            continue
+        assert "fma.rn.f32" in row["arithmetic"], row
+        # Nothing else sees one that is missing: before and after a hidden layer's activations are written; after the
+        # first layer's in a direct product; in chains before they begin and before each step.
+        layers = row["case"].split(",")[0].count("-") + 1
+        assert row["barriers"] == 2 * (layers - 2) + (1 if row["kernel"] == "mlp_direct_kernel" else 2), row

@@ -8,6 +8,7 @@ from torch import nn
 
 import reluxfast as rx
 from reluxfast import ops
+from tests.coalitions.support import network, rows
 from tests.support import assert_close
 from tests.zoo.registry import settle
 
@@ -63,6 +64,18 @@ def test_every_op_was_used(explainer, launches):
     with rx.backend("triton"):
         explainer.attribute(torch.randn(2, 3, 9, 9), target=1, method="guided_backprop")
     assert {name for name, _ in launches} == {"relu_pack", "gate", "max_pool_pack", "max_pool_scatter"}
+
+
+def test_permutation_shapley_walks_chains(launches):
+    model, x, results = network(6), rows(2, 6), {}
+    for backend in ("reference", "triton"):
+        with rx.backend(backend):
+            results[backend] = rx.shapley(
+                model, x, rows(3, 6, 2), estimator="permutation", target="all", n_evaluations=61, seed=1
+            )
+    assert "mlp_chains" in {name for name, _ in launches}
+    assert_close(results["triton"].values, results["reference"].values, 1e-5, "values")
+    assert_close(results["triton"].standard_error, results["reference"].standard_error, 1e-5, "standard_error")
 
 
 def test_validate_includes_triton(explainer, launches):
