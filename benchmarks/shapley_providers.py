@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,7 @@ def _masked(problem: Problem, forward: Callable[[Tensor], Tensor]) -> Prepared:
     drawn = orders("plain", problem.seed, torch.arange(len(problem.x)), range(count), problem.case.features).long()
     best: tuple[float, int] = (float("inf"), count)
     for at_once in dict.fromkeys((count, *(s for s in (1, 2, 5, 8, 10, 25) if s < count))):
-        call = lambda at_once=at_once: masked_values(forward, problem, drawn, at_once)  # noqa: E731
-        best = min(best, (_seconds(call), at_once))
+        best = min(best, (_seconds(partial(masked_values, forward, problem, drawn, at_once)), at_once))
     return Prepared(lambda: masked_values(forward, problem, drawn, best[1]), f"{best[1]} orders a batch")
 
 

@@ -56,7 +56,10 @@ def given_background(baselines: Any, x: torch.Tensor) -> torch.Tensor:
     shape = tuple(x.shape[1:])
     if baselines is None:
         return x.new_zeros(1, *shape)
-    given = baselines if isinstance(baselines, torch.Tensor) else torch.from_numpy(np.array(baselines, dtype=float))
+    try:
+        given = baselines if isinstance(baselines, torch.Tensor) else torch.from_numpy(np.array(baselines, dtype=float))
+    except (TypeError, ValueError):
+        raise InvalidInput("baselines", "must hold numbers, as many in each row", type(baselines).__name__) from None
     if tuple(given.shape) == shape and given.dim() < x.dim():
         given = given.unsqueeze(0)
     if tuple(given.shape[1:]) != shape or given.dim() != x.dim() or not len(given):

@@ -129,6 +129,8 @@ def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dic
     positive("batch_size", options.get("batch_size"))
     positive("memory_budget", options.get("memory_budget"))
     x, order = rows.x, rows.order
+    if not math.prod(order.shape):
+        raise InvalidInput("x", "must have elements in its rows", tuple(x.shape))
     background = order.rows(given_background(options.get("baselines"), x)).contiguous()
     named = given_players(options.get("players"), x)
     players = [Players.of(order.rows(names.unsqueeze(0))[0]) for names in named]

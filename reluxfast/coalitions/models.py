@@ -60,7 +60,12 @@ class FunctionModel:
         with torch.no_grad():
             output = self._function(batch.cpu().numpy() if self._as_array else batch)
         if not isinstance(output, torch.Tensor):
-            output = torch.from_numpy(np.asarray(output))
+            array = np.asarray(output)
+            if array.dtype.kind not in "fiub":
+                raise InvalidInput("f", "must return numbers", f"{type(output).__name__} of {array.dtype}")
+            output = torch.from_numpy(array)
+        if output.is_complex():
+            raise InvalidInput("f", "must return real numbers", output.dtype)
         if output.dim() == 0 or output.shape[0] != rows.shape[0]:
             shown = f"an output of shape {tuple(output.shape)} for a batch of {rows.shape[0]} rows"
             raise InvalidInput("f", "must return one output for each row of its batch", shown)

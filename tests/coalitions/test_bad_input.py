@@ -15,6 +15,8 @@ X = rows(3, 6)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"baselines": [[1], [2, 3]]}, "baselines must hold numbers, as many in each row, got list"),
+        ({"baselines": 0.5}, r"baselines must be one row \(6,\) or a set of rows \(B, 6\), got \(\)"),
         ({"baselines": torch.zeros(5)}, r"baselines must be one row \(6,\) or a set of rows \(B, 6\), got \(5,\)"),
         ({"baselines": torch.zeros(2, 5)}, r"baselines must be one row .*, got \(2, 5\)"),
         ({"baselines": torch.zeros(0, 6)}, r"baselines must be one row .*, got \(0, 6\)"),
@@ -51,6 +53,8 @@ def test_what_cannot_be_explained():
         rx.shapley(network(6), (X, X))
     with pytest.raises(rx.InvalidInput, match="x must hold numbers"):
         rx.shapley(lambda batch: batch, [["a", "b"]])
+    with pytest.raises(rx.InvalidInput, match=r"x must have elements in its rows, got \(2, 0\)"):
+        rx.shapley(lambda batch: batch.sum(1), torch.zeros(2, 0))
     with pytest.raises(rx.InvalidInput, match=r"method must be one of .*shapley"):
         rx.attribute(network(6), X, method="shaply")
 
@@ -60,6 +64,11 @@ def test_functions_that_break_the_rules():
         rx.shapley(lambda batch: batch.sum(), X)
     with pytest.raises(rx.InvalidInput, match=r"of shape \(1, 6\) for a batch of 256 rows"):
         rx.shapley(lambda batch: batch[:1], X)
+    for output, message in ((None, "numbers, got NoneType of object"), (["a"] * 256, "numbers, got list of <U1")):
+        with pytest.raises(rx.InvalidInput, match=f"f must return {message}"):
+            rx.shapley(lambda batch, output=output: output, X)
+    with pytest.raises(rx.InvalidInput, match=r"f must return real numbers, got torch\.complex64"):
+        rx.shapley(lambda batch: batch.sum(1).to(torch.complex64), X)
     sizes = iter(range(2, 100))
     with pytest.raises(rx.InvalidInput, match=r"f must return rows of shape \(2,\), as it did before, got \(3,\)"):
         rx.shapley(lambda batch: batch[:, :1].expand(-1, next(sizes)), X)
