@@ -336,7 +336,7 @@ def test_demo_passes_its_options_on_and_returns_1_on_a_failed_check(monkeypatch,
         seen.update(out=out, **options)
         record = tmp_path / "demo.json"
         record.write_text('{"ok": false}')
-        return DemoResult([], {}, [], tmp_path / "gallery.png", tmp_path / "composites.png", record, 1.0, ok=False)
+        return DemoResult([], {}, [], tmp_path / "gallery.png", tmp_path / "composites.png", [], record, 1.0, ok=False)
 
     monkeypatch.setattr(demo, "run_demo", fake)
     code, out, _ = run(capsys, "demo", "--out", tmp_path, "--quick", "--seed", "3", "--json")

@@ -12,16 +12,16 @@ import torch
 from reluxfast.relevance.spare import Spare
 
 FAULTS = """
-import resource, sys
+import resource
 import torch
 from reluxfast.relevance.spare import keep_freed_pages
 
 def touch():
     blocks = [torch.ones(5 << 20) for _ in range(2)]  # 20 MiB each
 
-if sys.argv[1] == "keep":
-    keep_freed_pages()
-touch()
+keep_freed_pages()
+for _ in range(3):  # until both blocks have found their places
+    touch()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
     touch()
@@ -57,9 +57,6 @@ def test_holds_no_more_than_its_limit():
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the thresholds are glibc's")
 def test_freed_pages_are_kept():
-    faults = {
-        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout)
-        for how in ("keep", "leave")
-    }
-    # 10 times 40 MiB in pages of 4 KiB (or larger ones, which the system may choose).
-    assert faults["keep"] * 10 < faults["leave"], faults
+    done = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True)
+    # One block may move once more, in pages of 4 KiB; given back, all of them fault: 10 times 40 MiB, 100,000 pages.
+    assert int(done.stdout) < 6000
