@@ -36,7 +36,10 @@ _LONGER = 20
 
 def gate(problem: Problem, prepared: Prepared, exact: torch.Tensor, error: torch.Tensor) -> float:
     """RMS distance of values from the long run, in RMS standard errors."""
-    distance = prepared.call().double() - exact
+    values = prepared.call()
+    if values.shape != exact.shape:
+        raise ValueError(f"values: shape {tuple(exact.shape)} expected, got {tuple(values.shape)}")
+    distance = values.double() - exact
     return float(distance.square().mean().sqrt() / error.square().mean().sqrt())
 
 

@@ -102,7 +102,7 @@ def _captum(problem: Problem, sizes: tuple[int, ...]) -> Prepared:
         torch.manual_seed(problem.seed)
         with torch.no_grad():
             return explainer.attribute(
-                problem.x, baselines=baseline, n_samples=problem.case.orders, perturbations_per_eval=size
+                problem.x, baseline, target=0, n_samples=problem.case.orders, perturbations_per_eval=size
             )
 
     best = min((_seconds(lambda size=size: call(size)), size) for size in sizes)[1] if len(sizes) > 1 else sizes[0]

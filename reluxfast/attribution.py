@@ -26,8 +26,8 @@ class Attribution:
         options: options as used, and facts about the run.
         base_value: (N,) or (N, K), output at the baseline, where the method has one.
         standard_error: like `values`, for sampling methods, else None.
-        n_evaluations: forward passes per row; for coalition methods outputs of f, those of the background not counted, an
-            int64 Tensor (N,) where rows stopped at different numbers.
+        n_evaluations: forward passes per row; for coalition methods outputs of f, those of the background not counted,
+            an int64 Tensor (N,) where rows stopped at different numbers.
         balance: where relevance went, node by node, for LRP that was asked for it; else None.
         layers: relevance inside the network, in the dtype computed in: by name of a node's value, or by path of the
             layers asked for.
