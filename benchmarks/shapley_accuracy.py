@@ -63,20 +63,25 @@ def orders_for(
     problem: Problem, provider: Callable[[Problem], Prepared], exact: torch.Tensor, wanted: float, most: int
 ) -> tuple[int, float]:
     """How many orders, `most` at most, bring the error to `wanted`, and the error they have; orders come in pairs."""
-    orders, too_few = 16, 0
-    for _ in range(10):
+    orders, too_few, best = 16, 0, None
+    for _ in range(14):
         found = error(problem, provider, orders, exact)
-        needed = max(2, 2 * math.ceil(orders * (found / wanted) ** 2 / 2))
-        if found > wanted:
-            # Where background rows are not yet used equally often, more is needed than the root says.
+        needed = 2 * math.ceil(orders * (found / wanted) ** 2 / 2)
+        if found <= wanted:
+            best = orders, found
+            if orders <= max(2, too_few + 2, 1.1 * too_few):
+                break
+            # Background rows that are not yet used equally often keep the error above what the root says.
+            orders = needed if too_few < needed < orders else 2 * round((too_few + orders) / 4)
+            orders = max(orders, too_few + 2)
+        else:
             too_few = max(too_few, orders)
-            needed = max(needed, too_few + 2)
-        elif needed >= 0.75 * orders or needed <= too_few:
-            return orders, found
-        if orders == most:
-            break
-        orders = min(needed, most)
-    return orders, error(problem, provider, orders, exact)
+            if orders == most:
+                break
+            orders = min(most, max(needed, too_few + 2) if best is None else 2 * round((too_few + best[0]) / 4))
+            if best is not None and orders in (too_few, best[0]):
+                break
+    return best or (orders, found)
 
 
 def measure(name: str, wanted: float, rounds: int, quick: bool) -> list[dict[str, Any]]:
