@@ -10,9 +10,9 @@ from functools import partial
 import torch
 from torch import nn
 
+from reluxfast.affine import Split, perceptron, split
+from reluxfast.coalitions.mlp import Perceptron
 from reluxfast.coalitions.models import RowOrder
-from reluxfast.coalitions.perceptron import Perceptron, perceptron
-from reluxfast.coalitions.split import Split, split
 from reluxfast.errors import InvalidInput, ReluxfastError, UnsupportedNode
 from reluxfast.graph import Graph, capture
 from reluxfast.graph.structure import structure
@@ -86,24 +86,27 @@ class Captured:
 
     def twin_engine(self, dtype: torch.dtype) -> Engine:
         """Another engine of the same graph and weights that computes in `dtype`."""
-        engine = self.engine()
-        weights = Weights(engine.graph, self._lookup, dtype)
-        return Engine(engine.graph, weights, engine.device, self.memory_budget)
+        return self._twin(self.engine(), dtype)
 
-    def perceptron(self) -> Perceptron | None:
-        """The model as it is now as a multilayer perceptron, in the dtype it is computed in; None if it is none."""
+    def _twin(self, engine: Engine, dtype: torch.dtype) -> Engine:
+        return Engine(engine.graph, Weights(engine.graph, self._lookup, dtype), engine.device, self.memory_budget)
+
+    def perceptron(self, engine: Engine) -> Perceptron | None:
+        """The model as a multilayer perceptron, in the dtype it is computed in; None if it is none.
+
+        Args:
+            engine: of `engine()`, which has just looked at the weights.
+        """
         with self._lock:
-            engine = self.engine()
             if self._perceptron is None or self._perceptron[0] is not engine:
-                self._perceptron = engine, perceptron(self.twin_engine(torch.float64), self.dtype)
+                self._perceptron = engine, perceptron(engine, lambda: self._twin(engine, torch.float64))
             return self._perceptron[1]
 
-    def split(self) -> Split | None:
-        """The model as it is now, cut behind the affine map it begins with; None if it does not, or for no gain."""
+    def split(self, engine: Engine) -> Split | None:
+        """The model cut behind the affine map it begins with; None if it does not, or for no gain. As `perceptron`."""
         with self._lock:
-            engine = self.engine()
             if self._split is None or self._split[0] is not engine:
-                self._split = engine, split(engine, self.twin_engine(torch.float64))
+                self._split = engine, split(engine, lambda: self._twin(engine, torch.float64))
             return self._split[1]
 
     def row_order(self) -> RowOrder:

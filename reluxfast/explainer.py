@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ from reluxfast.games import explain_captured
 from reluxfast.methods import COALITION_METHODS, METHODS
 from reluxfast.methods.inputs import as_tuple, check_like, warn_not_finite
 from reluxfast.methods.lrp import assignment
+from reluxfast.methods.options import check_options, defaults
 from reluxfast.methods.run import Outcome, Run
 from reluxfast.relevance.walk import Tape
 
@@ -150,7 +150,7 @@ def attribute_captured(known: Captured, x: Any, target: Any, method: str, option
     function = METHODS.get(method) if isinstance(method, str) else None
     if function is None:
         raise InvalidInput("method", f"must be one of {', '.join((*METHODS, *COALITION_METHODS))}", repr(method))
-    _check_options(method, function, options)
+    check_options(method, function, options)
     given, inputs = _prepare(known, x, keep_history=bool(options.get("create_graph")))
     engine = known.engine()
     run = Run(engine, _native(), inputs, target, known.path_of)
@@ -186,18 +186,6 @@ def _native() -> bool:
     return ops.active_backend() != "reference"
 
 
-def _check_options(method: str, function: Callable, options: dict[str, Any]) -> None:
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    names = [p.name for p in parameters]
-    for name in options:
-        if name not in names:
-            listed = ", ".join(names) if names else "none"
-            raise InvalidInput("options", f"of {method} are: {listed}", repr(name))
-    missing = [p.name for p in parameters if p.default is p.empty and p.name not in options]
-    if missing:
-        raise InvalidInput("options", f"of {method} must include {', '.join(missing)}", sorted(options))
-
-
 def _result(
     run: Run, outcome: Outcome, given: tuple[torch.Tensor, ...], many: bool, target: Any, method: str, options: dict
 ) -> Attribution:
@@ -229,7 +217,6 @@ def _result(
         done = tuple(v.clone() if v.data_ptr() in seen or seen.add(v.data_ptr()) else v for v in done)
         return done if many else done[0]
 
-    used = {p.name: p.default for p in list(inspect.signature(METHODS[method]).parameters.values())[1:]}
     output = outcome.output.to(given[0].dtype).contiguous()
     if any(output.data_ptr() == g.data_ptr() for g in given):
         output = output.clone()  # a model that hands its input on
@@ -238,7 +225,7 @@ def _result(
         output=output,
         target=target,
         method=method,
-        options={**used, **options, **outcome.facts},
+        options={**defaults(METHODS[method]), **options, **outcome.facts},
         base_value=None if outcome.base_value is None else outcome.base_value.to(output.dtype),
         standard_error=packed(outcome.standard_error),
         n_evaluations=outcome.n_evaluations,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,9 +16,8 @@ from reluxfast.captured import Captured, captured
 from reluxfast.coalitions.chains import Chains
 from reluxfast.coalitions.estimate import Estimate, joined
 from reluxfast.coalitions.game import Game, Model
-from reluxfast.coalitions.mlp import PerceptronChains, PerceptronModel, serves
+from reluxfast.coalitions.mlp import Perceptron, PerceptronChains, PerceptronModel, in_order, serves
 from reluxfast.coalitions.models import FunctionModel, RowOrder
-from reluxfast.coalitions.perceptron import Perceptron, in_order
 from reluxfast.coalitions.players import Players
 from reluxfast.coalitions.prefix import PrefixChains
 from reluxfast.coalitions.request import GameRequest
@@ -28,6 +26,7 @@ from reluxfast.game_inputs import Rows, given_background, given_players, given_r
 from reluxfast.methods import COALITION_METHODS, ELEMENT_METHODS
 from reluxfast.methods.inputs import check_like
 from reluxfast.methods.numbers import positive
+from reluxfast.methods.options import check_options, defaults
 from reluxfast.methods.targets import flat_targets
 from reluxfast.sklearn_models import is_estimator, perceptron_of
 
@@ -86,20 +85,27 @@ def _captured_source(known: Captured, order: RowOrder) -> _Source:
     """A model by its fastest path: as a perceptron, with its first map apart, or as a whole."""
     engine, native, budget = known.engine(), ops.active_backend() != "reference", known.memory_budget
     (_, dtype, device), *_ = known.examples
-    elements = order.rows(torch.arange(math.prod(order.shape), device=device).view(1, *order.shape))[0]
+
+    def elements() -> torch.Tensor:
+        return order.rows(torch.arange(math.prod(order.shape), device=device).view(1, *order.shape))[0]
+
     # A model of half type is explained as it is, though computed in float32.
     exact = dtype == known.dtype
-    layers = known.perceptron() if exact else None
+    layers = known.perceptron(engine) if exact else None
     if layers is not None and serves(layers):
-        layers = in_order(layers, elements)
+        layers = in_order(layers, elements())
         inner = tuple(engine.graph.nodes[engine.graph.output].shape[1:])
         return _Source(PerceptronModel(layers, inner), "mlp", budget, lambda game: PerceptronChains(game, layers))
     model = FunctionModel(lambda batch: engine.outputs([batch.to(engine.dtype)], native), order, False)
-    parts = known.split() if exact else None
-    if parts is None:
+    cut = known.split(engine) if exact else None
+    if cut is None:
         return _Source(model, "engine", budget)
-    parts = replace(parts, weight=parts.weight[:, elements].contiguous())
-    return _Source(model, "engine", budget, lambda game: PrefixChains(game, parts, native))
+    weight = cut.weight[:, elements()].contiguous()
+
+    def rest(values: torch.Tensor) -> torch.Tensor:
+        return cut.rest.outputs([values], native)
+
+    return _Source(model, "engine", budget, lambda game: PrefixChains(game, weight, cut.bias, cut.shape, rest))
 
 
 def _explain_perceptron(
@@ -122,7 +128,7 @@ def _explain_perceptron(
 def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dict[str, Any]) -> Attribution:
     function = COALITION_METHODS[method]
     own = {name: value for name, value in options.items() if name not in COMMON}
-    _check_options(method, function, own)
+    check_options(method, function, own, COMMON)
     if method in ELEMENT_METHODS and options.get("players") is not None:
         rule = f"have no meaning for {method}, which answers for each element"
         raise InvalidInput("players", rule, type(options["players"]).__name__, "Leave them out")
@@ -162,17 +168,6 @@ def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dic
     return _result(games, joined(parts), rows, source.model.inner, target, method, {**options, **facts})
 
 
-def _check_options(method: str, function: Callable, options: dict[str, Any]) -> None:
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    names = [p.name for p in parameters]
-    for name in options:
-        if name not in names:
-            raise InvalidInput("options", f"of {method} are: {', '.join((*COMMON, *names))}", repr(name))
-    missing = [p.name for p in parameters if p.default is p.empty and p.name not in options]
-    if missing:
-        raise InvalidInput("options", f"of {method} must include {', '.join(missing)}", sorted(options))
-
-
 def _choice(target: Any, inner: tuple[int, ...], rows: int, start: int, stop: int) -> torch.Tensor | None:
     """Explained output of each of the rows start .. stop - 1, None for all of them."""
     if target is None or (isinstance(target, str) and target == "all"):
@@ -202,14 +197,18 @@ def _result(
         return values.transpose(1, 2).reshape(len(x), *outputs, *shape).to(x.dtype).contiguous()
 
     counted = estimate.n_evaluations.unique()
-    parameters = list(inspect.signature(COALITION_METHODS[method]).parameters.values())[1:]
-    defaults = {p.name: None if p.default is p.empty else p.default for p in parameters}
     return Attribution(
         values=shaped(estimate.values),
         output=torch.cat([game.output for game in games]).to(x.dtype).reshape(len(x), *inner),
         target=target,
         method=method,
-        options={**defaults, **dict.fromkeys(COMMON), **options, "batch_size": games[0].tile, **estimate.facts},
+        options={
+            **defaults(COALITION_METHODS[method]),
+            **dict.fromkeys(COMMON),
+            **options,
+            "batch_size": games[0].tile,
+            **estimate.facts,
+        },
         base_value=torch.cat([game.base for game in games]).to(x.dtype).reshape(len(x), *outputs),
         standard_error=shaped(estimate.standard_error),
         n_evaluations=int(counted[0]) if len(counted) == 1 else estimate.n_evaluations,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from reluxfast.coalitions.perceptron import Perceptron
+from reluxfast.coalitions.mlp import Perceptron
 from reluxfast.errors import InvalidInput
 
 _NETWORKS = ("MLPClassifier", "MLPRegressor")

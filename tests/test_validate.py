@@ -8,8 +8,7 @@ from torch import nn
 
 import reluxfast as rx
 from reluxfast import ops
-from reluxfast.coalitions.mlp import PerceptronChains, serves
-from reluxfast.coalitions.perceptron import Perceptron
+from reluxfast.coalitions.mlp import Perceptron, PerceptronChains, serves
 from reluxfast.validate import relative_error
 
 

@@ -62,7 +62,9 @@ class WrittenChains:
         chains = 2 if antithetic else 1
         ranks = torch.empty_like(orders).scatter_(-1, orders, torch.arange(n, device=orders.device).expand_as(orders))
         ranks = torch.stack([ranks, n - 1 - ranks], 2)[:, :, :chains]
-        inner = torch.arange(1, n, device=orders.device).expand(r, g, chains, -1)
+        below = torch.arange(1, n, device=orders.device)
+        # Position t of the second chain has lost t players, and keeps n - t of the reversed order.
+        inner = torch.stack([below, below.flip(0)])[:chains].expand(r, g, chains, -1)
         table = torch.arange(r * g * chains, device=orders.device).view(r, g, chains, 1)
         jobs = torch.stack(
             [
@@ -76,21 +78,17 @@ class WrittenChains:
         ends = game.empty_at(rows, cycle), game.full[rows].unsqueeze(1)
         values = game.values(jobs.flatten(0, 3), ranks.flatten(0, 2).to(torch.int32))
         values = values.view(r, g, chains, n - 1, ends[1].shape[-1])
-        return by_player(values, ends, orders, joins_last=True)
+        return by_player(values, ends, orders)
 
 
-def by_player(
-    values: torch.Tensor, ends: tuple[torch.Tensor, torch.Tensor], orders: torch.Tensor, joins_last: bool
-) -> torch.Tensor:
+def by_player(values: torch.Tensor, ends: tuple[torch.Tensor, torch.Tensor], orders: torch.Tensor) -> torch.Tensor:
     """Marginals of each player from the values along chains, the mean of both where there are two.
 
     Args:
         values: (R, G, chains, n - 1, K) of the forward chain at position t, when t players of the order have joined;
-            and of the second chain, when as many players of the reversed order have (`joins_last`), or when the first
-            t of the order have left.
+            and of the second chain, when the first t of the order have left.
         ends: v(∅) and v(N), which broadcast to (R, G, K).
         orders: (R, G, n) int64.
-        joins_last: see `values`.
 
     Returns:
         (R, G, n, K).
@@ -99,7 +97,6 @@ def by_player(
     low, high = (end.expand(r, g, k).unsqueeze(2) for end in ends)
     marginals = torch.cat([low, values[:, :, 0], high], 2).diff(dim=2)
     if chains == 2:
-        second = values[:, :, 1].flip(2) if joins_last else values[:, :, 1]
-        marginals = (marginals - torch.cat([high, second, low], 2).diff(dim=2)) / 2
+        marginals = (marginals - torch.cat([high, values[:, :, 1], low], 2).diff(dim=2)) / 2
     index = orders.unsqueeze(-1).expand_as(marginals)
     return torch.empty_like(marginals).scatter_(2, index, marginals)

@@ -10,10 +10,45 @@ import torch
 from reluxfast import ops
 from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.inert import inert
-from reluxfast.coalitions.perceptron import MOST_LAYERS, Perceptron
 
 # Bytes of marginals that one call returns.
 _CALL_BYTES = 64 << 20
+
+
+# Layers up to which chains are walked by `ops.mlp_chains`.
+MOST_LAYERS = 6
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """f(z) = W_L relu(... relu(W_1 z + b_1) ...) + b_L.
+
+    Attributes:
+        weights: (H_l, H_{l-1}) each; H_0 elements of a row in the order of its shape.
+        biases: (H_l,) each.
+    """
+
+    weights: tuple[torch.Tensor, ...]
+    biases: tuple[torch.Tensor, ...]
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Perceptron:
+        """The network on another device and in another dtype."""
+        moved = (tuple(t.to(device, dtype) for t in listed) for listed in (self.weights, self.biases))
+        return Perceptron(*moved)
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Outputs (T, H_L) of rows (T, H_0)."""
+        z = rows.to(self.weights[0].dtype)
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            z = torch.nn.functional.linear(z.relu() if layer else z, weight, bias)
+        return z
+
+
+def in_order(layers: Perceptron, elements: torch.Tensor) -> Perceptron:
+    """The network for rows whose element k is element elements[k] of the row's shape."""
+    if bool((elements[1:] > elements[:-1]).all()):
+        return layers
+    return Perceptron((layers.weights[0][:, elements].contiguous(), *layers.weights[1:]), layers.biases)
 
 
 def serves(layers: Perceptron) -> bool:

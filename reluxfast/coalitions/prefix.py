@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -11,7 +12,6 @@ import torch
 from reluxfast.coalitions.chains import by_player
 from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.inert import inert
-from reluxfast.coalitions.split import Split
 
 # Bytes of first values that are held at once.
 _HELD_BYTES = 64 << 20
@@ -23,18 +23,21 @@ class PrefixChains:
 
     Attributes:
         game: the game.
-        parts: the network; the columns of its weight are in the order of the game's rows.
-        native: whether compiled kernels may be used.
+        weight, bias: (H, d) and (H,) of the first map; columns in the order of the game's rows.
+        shape: of a row of what the rest takes; H is its number of elements.
+        rest: maps values (T, *shape) of the first map to outputs (T, ...).
     """
 
     game: Game
-    parts: Split
-    native: bool
+    weight: torch.Tensor
+    bias: torch.Tensor
+    shape: tuple[int, ...]
+    rest: Callable[[torch.Tensor], torch.Tensor]
     path: ClassVar[str] = "prefix"
 
     def at_once(self) -> int:
         """See `Chains`."""
-        return max(1, _HELD_BYTES // (4 * self.parts.weight.numel() * self.game.x.element_size()))
+        return max(1, _HELD_BYTES // (4 * self.weight.numel() * self.game.x.element_size()))
 
     def pairs(self, rows: torch.Tensor, cycle: torch.Tensor, orders: torch.Tensor, antithetic: bool) -> torch.Tensor:
         """See `Chains`."""
@@ -49,8 +52,8 @@ class PrefixChains:
             chains.append(high.view(len(rows), 1, 1, -1) - sums)
         values = self._rest(torch.stack(chains, 2), rows)
         ends = game.empty_at(rows, cycle), game.full[rows].unsqueeze(1)
-        found = by_player(values, ends, orders, joins_last=False)
-        still = inert(game, x, cycle, (self.parts.weight == 0).all(0))
+        found = by_player(values, ends, orders)
+        still = inert(game, x, cycle, (self.weight == 0).all(0))
         return found.masked_fill_(still.unsqueeze(-1), 0)
 
     @cached_property
@@ -63,12 +66,12 @@ class PrefixChains:
 
     def _first(self, rows: torch.Tensor) -> torch.Tensor:
         """(M, H) values of the first map, each row's the same whatever rows are with it."""
-        return torch.stack([(self.parts.weight * row).sum(1) for row in rows]) + self.parts.bias
+        return torch.stack([(self.weight * row).sum(1) for row in rows]) + self.bias
 
     def _steps(self, x: torch.Tensor, cycle: torch.Tensor) -> torch.Tensor:
         """(R, G, n, H): what each player adds to the first map's value."""
         change = x.unsqueeze(1) - self.game.background[cycle]  # (R, G, d)
-        columns = change.unsqueeze(-1) * self.parts.weight.t()
+        columns = change.unsqueeze(-1) * self.weight.t()
         if self.game.n == columns.shape[2] and bool(
             (self.game.players.labels[1:] > self.game.players.labels[:-1]).all()
         ):
@@ -83,8 +86,8 @@ class PrefixChains:
         found = []
         for some in flat.split(game.tile):
             batch[: len(some)] = some
-            values = batch.view(len(batch), *self.parts.shape)
-            found.append(self.parts.rest.outputs([values], self.native)[: len(some)].flatten(1).double())
+            values = batch.view(len(batch), *self.shape)
+            found.append(self.rest(values)[: len(some)].flatten(1).double())
         outputs = torch.cat(found)
         game.refuse_not_finite(outputs)
         outputs = outputs.view(*first.shape[:4], outputs.shape[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -75,10 +76,11 @@ def test_threads_change_no_bit(name):
 
 
 def test_global_generators_are_left_alone():
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    x, model = rows(2, 6), network(6)
-    state = torch.get_rng_state()
-    rx.shapley(model, x, estimator="permutation")
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    x, model = rows(2, 6), integer_model
+    for estimator in ("permutation", "leverage"):
+        rx.shapley(model, x, estimator=estimator)
     rx.kernel_shap(model, x, n_evaluations=60)
-    assert torch.equal(torch.get_rng_state(), state) and before is not None
+    rx.lime(model, x, n_evaluations=60)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()
