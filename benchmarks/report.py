@@ -54,17 +54,11 @@ def _numbers(outcome: Outcome, outcomes: list[Outcome], batch: int, base: str) -
     }
     if outcome.seconds:
         stats = summarise(outcome.seconds)
-        row |= {
-            "rounds": stats.count,
-            "median_ms": 1e3 * stats.median,
-            "p20_ms": 1e3 * stats.low,
-            "p80_ms": 1e3 * stats.high,
-            "images_per_s": batch / stats.median,
-        }
+        row |= stats.in_ms() | {"images_per_s": batch / stats.median}
         for key, other in (("over_base", base), ("over_floor", FLOOR)):
             ratio = _ratio(outcome, outcomes, other)
             if ratio is not None:
-                row[key] = {"median": ratio.median, "p20": ratio.low, "p80": ratio.high}
+                row[key] = ratio.plain()
     return row
 
 

@@ -114,19 +114,11 @@ def _numbers(name: str, seconds: Mapping[str, list[float]], case: Any) -> dict[s
     if name not in seconds:
         return {}
     stats = summarise(seconds[name])
-    row: dict[str, Any] = {
-        "rounds": stats.count,
-        "median_ms": 1e3 * stats.median,
-        "p20_ms": 1e3 * stats.low,
-        "p80_ms": 1e3 * stats.high,
-        "evaluations_per_s": case.rows * case.evaluations / stats.median,
-    }
+    row: dict[str, Any] = stats.in_ms() | {"evaluations_per_s": case.rows * case.evaluations / stats.median}
     if BASE in seconds:
-        ratio = paired_ratio(seconds[name], seconds[BASE])
-        row["over_base"] = {"median": ratio.median, "p20": ratio.low, "p80": ratio.high}
+        row["over_base"] = paired_ratio(seconds[name], seconds[BASE]).plain()
     if name == BASE:
-        rate = paired_ratio(seconds[SGEMM], seconds[BASE])
-        row["of_sgemm_rate"] = {"median": rate.median, "p20": rate.low, "p80": rate.high}
+        row["of_sgemm_rate"] = paired_ratio(seconds[SGEMM], seconds[BASE]).plain()
     return row
 
 

@@ -121,11 +121,8 @@ def measure(name: str, wanted: float, rounds: int, quick: bool) -> list[dict[str
     made = []
     for provider, row in found.items():
         if provider in seconds:
-            stats = summarise(seconds[provider])
-            ratio = paired_ratio(seconds[provider], seconds[BASE])
-            row |= {"rounds": stats.count, "median_ms": 1e3 * stats.median, "p20_ms": 1e3 * stats.low}
-            row |= {"p80_ms": 1e3 * stats.high}
-            row["over_base"] = {"median": ratio.median, "p20": ratio.low, "p80": ratio.high}
+            row |= summarise(seconds[provider]).in_ms()
+            row["over_base"] = paired_ratio(seconds[provider], seconds[BASE]).plain()
         made.append(common | {"provider": provider} | row)
     return made
 

@@ -74,10 +74,9 @@ def measure(case: str, pairs: int, rounds: int, tiny: bool) -> list[dict[str, An
     }
     made = []
     for name, sample in seconds.items():
-        stats, ratio = summarise(sample), paired_ratio(seconds[BASE], sample)
-        row = {"provider": name, "median_ms": 1e3 * stats.median, "images_per_s": images / stats.median}
-        row |= {"p20_ms": 1e3 * stats.low, "p80_ms": 1e3 * stats.high, "rounds": stats.count}
-        row["base_over"] = {"median": ratio.median, "p20": ratio.low, "p80": ratio.high}
+        stats = summarise(sample)
+        row = {"provider": name, "images_per_s": images / stats.median} | stats.in_ms()
+        row["base_over"] = paired_ratio(seconds[BASE], sample).plain()
         made.append(common | row)
     return made
 

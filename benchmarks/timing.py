@@ -19,6 +19,19 @@ class Stats:
     high: float
     count: int
 
+    def in_ms(self) -> dict[str, float]:
+        """Seconds as a stored row has them."""
+        return {
+            "rounds": self.count,
+            "median_ms": 1e3 * self.median,
+            "p20_ms": 1e3 * self.low,
+            "p80_ms": 1e3 * self.high,
+        }
+
+    def plain(self) -> dict[str, float]:
+        """A ratio as a stored row has it."""
+        return {"median": self.median, "p20": self.low, "p80": self.high}
+
 
 def summarise(sample: Sequence[float]) -> Stats:
     """Median, 20 % and 80 % quantile (linear interpolation between order statistics) of at least one number."""
