@@ -248,14 +248,18 @@ def _layer(weight: Tensor, bias: Tensor, depth: int, width: int) -> Tensor:
     return layer
 
 
-def _network(members: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], tiling: Tiling) -> _Network:
-    widths = tiling.widths
-    first = _layer(weights[0].index_select(1, members), biases[0], members.shape[0], widths[0])
-    behind = [
+def packed_layers(weights: Sequence[Tensor], biases: Sequence[Tensor], tiling: Tiling) -> Tensor:
+    """The layers behind the first, each transposed and padded, one after the other."""
+    packed = [
         _layer(weight, bias, *sizes).flatten()
-        for weight, bias, sizes in zip(weights[1:], biases[1:], pairwise(widths), strict=True)
+        for weight, bias, sizes in zip(weights, biases, pairwise(tiling.widths), strict=True)
     ]
-    return _Network(first, torch.cat(behind))
+    return torch.cat(packed)
+
+
+def _network(members: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], tiling: Tiling) -> _Network:
+    first = _layer(weights[0].index_select(1, members), biases[0], members.shape[0], tiling.widths[0])
+    return _Network(first, packed_layers(weights[1:], biases[1:], tiling))
 
 
 def _programs(tiles: int, device: torch.device) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +12,14 @@ from torch import nn
 from reluxfast import ops
 from reluxfast.attribution import Attribution
 from reluxfast.captured import Captured, captured
-from reluxfast.coalitions.chains import Chains
 from reluxfast.coalitions.estimate import Estimate, joined
+from reluxfast.coalitions.first_map import FirstMap
 from reluxfast.coalitions.game import Game, Model
-from reluxfast.coalitions.mlp import Perceptron, PerceptronChains, PerceptronModel, in_order, serves
+from reluxfast.coalitions.mlp import Perceptron, PerceptronModel, PerceptronWays, in_order, serves
 from reluxfast.coalitions.models import FunctionModel, RowOrder
 from reluxfast.coalitions.players import Players
-from reluxfast.coalitions.prefix import PrefixChains
-from reluxfast.coalitions.request import GameRequest
+from reluxfast.coalitions.prefix import PrefixWays
+from reluxfast.coalitions.request import GameRequest, Ways
 from reluxfast.errors import InvalidInput
 from reluxfast.game_inputs import Rows, given_background, given_players, given_rows, one_tensor
 from reluxfast.methods import COALITION_METHODS, ELEMENT_METHODS
@@ -42,13 +41,13 @@ class _Source:
         model: of rows in the order of computation.
         path: what it is called in a result's options.
         memory_budget: bytes, if the user gave one with the model.
-        chains: a faster way to walk chains of a game than through the model, or None.
+        ways: faster ones than through the model, or None.
     """
 
     model: Model
     path: str
     memory_budget: int | None = None
-    chains: Callable[[Game], Chains] | None = None
+    ways: Ways | None = None
 
 
 def explain_function(f: Any, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:
@@ -95,17 +94,17 @@ def _captured_source(known: Captured, order: RowOrder) -> _Source:
     if layers is not None and serves(layers):
         layers = in_order(layers, elements())
         inner = tuple(engine.graph.nodes[engine.graph.output].shape[1:])
-        return _Source(PerceptronModel(layers, inner), "mlp", budget, lambda game: PerceptronChains(game, layers))
+        return _Source(PerceptronModel(layers, inner), "mlp", budget, PerceptronWays(layers))
     model = FunctionModel(lambda batch: engine.outputs([batch.to(engine.dtype)], native), order, False)
     cut = known.split(engine) if exact else None
     if cut is None:
         return _Source(model, "engine", budget)
-    weight = cut.weight[:, elements()].contiguous()
 
     def rest(values: torch.Tensor) -> torch.Tensor:
         return cut.rest.outputs([values], native)
 
-    return _Source(model, "engine", budget, lambda game: PrefixChains(game, weight, cut.bias, cut.shape, rest))
+    first = FirstMap(cut.weight[:, elements()].contiguous(), cut.bias)
+    return _Source(model, "engine", budget, PrefixWays(first, cut.shape, rest))
 
 
 def _explain_perceptron(
@@ -119,7 +118,7 @@ def _explain_perceptron(
     own = layers.to(rows.x.device, rows.x.dtype if whole else torch.float32)
     if whole and serves(own):
         inner = (own.weights[-1].shape[0],)
-        source = _Source(PerceptronModel(own, inner), "mlp", chains=lambda game: PerceptronChains(game, own))
+        source = _Source(PerceptronModel(own, inner), "mlp", ways=PerceptronWays(own))
     else:
         source = _Source(FunctionModel(own, rows.order, False), "mlp")
     return _explain(source, rows, target, method, options)
@@ -160,7 +159,7 @@ def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dic
             options.get("batch_size"),
             options.get("memory_budget") or source.memory_budget,
             source.path,
-            source.chains,
+            source.ways,
         )
         parts.append(function(request, **own))
         games.append(request.made)

@@ -55,7 +55,7 @@ struct Cpu {
   template <class T>
   static void run(const MlpChains<T>& a, const Tensor&) {
     check_values(a);
-    const PackedMlp<T> packed(a, mlp_panel<T>());
+    const PackedMlp<T> packed(a, mlp_panel<T>(), a.members);
     const MlpNetwork<T>& net = packed.network();
     int64_t behind = net.layer[0].columns;
     for (int l = 1; l < a.layers; ++l) behind += a.widths[l] * a.widths[l + 1];
@@ -65,7 +65,7 @@ struct Cpu {
     const auto direct = [&](const T* inputs, int64_t rows, T* z, T* f) {
       const int64_t products = a.features() * net.layer[0].columns + behind;
       torch::stable::parallel_for(0, rows, 1 + kGrainProducts / products, [&](int64_t begin, int64_t end) {
-        MlpScratch<T> scratch(net, kTileStep);
+        ChainScratch<T> scratch(net, kTileStep);
         mlp_direct(a, net, scratch, inputs, z, f, begin, end);
       });
     };
@@ -74,7 +74,7 @@ struct Cpu {
 
     const int64_t products = a.players * (1 + a.antithetic) * behind;
     torch::stable::parallel_for(0, a.rows * a.pairs, 1 + kGrainProducts / products, [&](int64_t begin, int64_t end) {
-      MlpScratch<T> scratch(net, tile_rows);
+      ChainScratch<T> scratch(net, tile_rows);
       mlp_chain_pairs(a, net, scratch, z_x.data(), z_b.data(), begin, end);
     });
   }

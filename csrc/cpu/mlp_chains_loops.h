@@ -1,55 +1,12 @@
 // The loops of mlp_chains.h for one instruction set.
 
-#include "cpu/mlp_product.h"
+#include "cpu/mlp_evaluate.h"
 
 namespace reluxfast {
 namespace RF_ISA {
 
 template <class A>
-int64_t mlp_panel() {
-  return kPanelRegisters<A> * Vec<A>::width;
-}
-
-// Calls make(sink) with what takes the first layer's pre-activations.
-template <class A, class F>
-RF_INLINE void with_first_sink(const MlpNetwork<A>& net, const MlpScratch<A>& s, const F& make) {
-  if (net.layers == 1) return make(Store<A>{s.y(), s.y_stride});
-  if (net.layers == 2 && net.ends_in_dot()) return make(AddDot<A>{s.y(), s.y_stride, net.last});
-  make(StoreRelu<A>{s.tile(0), s.stride});
-}
-
-template <class A>
-void clear_dots(const MlpNetwork<A>& net, const MlpScratch<A>& s) {
-  if (net.ends_in_dot()) memset(s.y(), 0, s.tile_rows * s.y_stride * sizeof(A));
-}
-
-// The layers behind the first, from what its sink was given to y.
-template <class A>
-void evaluate(const MlpNetwork<A>& net, const MlpScratch<A>& s, int64_t rows) {
-  const int last = net.ends_in_dot() ? net.layers - 2 : net.layers - 1;
-  for (int l = 1; l <= last; ++l) {
-    const A* in = s.tile((l - 1) % 2);
-    if (l < last) {
-      product(in, s.stride, rows, net.layer[l], StoreRelu<A>{s.tile(l % 2), s.stride});
-    } else if (net.ends_in_dot()) {
-      product(in, s.stride, rows, net.layer[l], AddDot<A>{s.y(), s.y_stride, net.last});
-    } else {
-      product(in, s.stride, rows, net.layer[l], Store<A>{s.y(), s.y_stride});
-    }
-  }
-  if (!net.ends_in_dot()) return;
-  const A bias = net.layer[net.layers - 1].bias[0];
-  for (int64_t row = 0; row < rows; ++row) {
-    A* lanes = s.y() + row * s.y_stride;
-    for (int half = Vec<A>::width / 2; half > 0; half /= 2) {
-      for (int k = 0; k < half; ++k) lanes[k] += lanes[k + half];
-    }
-    lanes[0] += bias;
-  }
-}
-
-template <class A>
-void mlp_direct(const MlpChains<A>& a, const MlpNetwork<A>& net, MlpScratch<A>& s, const A* inputs, A* z, A* f,
+void mlp_direct(const MlpChains<A>& a, const MlpNetwork<A>& net, ChainScratch<A>& s, const A* inputs, A* z, A* f,
                 int64_t begin, int64_t end) {
   const MlpLayer<A>& first = net.layer[0];
   for (int64_t start = begin; start < end; start += kTileStep) {
@@ -99,7 +56,7 @@ Way<A> way_of(const MlpChains<A>& a, int64_t pair, bool reverse, int64_t columns
 
 // Positions of a chain from `order` on, each with one player more at its end, into rows of the sink from `row` on.
 template <int kRegisters, class A, class Sink>
-void walk_columns(const MlpChains<A>& a, const MlpLayer<A>& first, const MlpScratch<A>& s, const int32_t* order,
+void walk_columns(const MlpChains<A>& a, const MlpLayer<A>& first, const ChainScratch<A>& s, const int32_t* order,
                   int64_t positions, int64_t row, int64_t column, const Sink& sink) {
   using V = Vec<A>;
   V z[kRegisters];
@@ -116,7 +73,7 @@ void walk_columns(const MlpChains<A>& a, const MlpLayer<A>& first, const MlpScra
 }
 
 template <class A, class Sink>
-void walk(const MlpChains<A>& a, const MlpLayer<A>& first, const MlpScratch<A>& s, const int32_t* order,
+void walk(const MlpChains<A>& a, const MlpLayer<A>& first, const ChainScratch<A>& s, const int32_t* order,
           int64_t positions, int64_t row, const Sink& sink) {
   constexpr int kRegisters = 4, kColumns = kRegisters * Vec<A>::width;
   int64_t column = 0;
@@ -130,7 +87,7 @@ void walk(const MlpChains<A>& a, const MlpLayer<A>& first, const MlpScratch<A>& 
 
 // Marginals of the positions in the tile: forward ones are written, those of the reverse chain averaged in.
 template <class A>
-void write_marginals(const MlpChains<A>& a, MlpScratch<A>& s, int64_t parts, int64_t columns, const A* z_x,
+void write_marginals(const MlpChains<A>& a, ChainScratch<A>& s, int64_t parts, int64_t columns, const A* z_x,
                      const A* z_b) {
   const int64_t outputs = a.outputs();
   const A* y = s.y();
@@ -157,7 +114,7 @@ void write_marginals(const MlpChains<A>& a, MlpScratch<A>& s, int64_t parts, int
 }
 
 template <class A>
-void mlp_chain_pairs(const MlpChains<A>& a, const MlpNetwork<A>& net, MlpScratch<A>& s, const A* z_x, const A* z_b,
+void mlp_chain_pairs(const MlpChains<A>& a, const MlpNetwork<A>& net, ChainScratch<A>& s, const A* z_x, const A* z_b,
                      int64_t begin, int64_t end) {
   const MlpLayer<A>& first = net.layer[0];
   int64_t rows = 0, parts = 0;

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "common/mlp_chains.h"
+#include "common/mlp_layers.h"
 #include "cpu/aligned_array.h"
 
 namespace reluxfast {
@@ -39,28 +39,42 @@ struct MlpNetwork {
   bool ends_in_dot() const { return layers > 1 && outputs == 1; }
 };
 
-// Owns what a MlpNetwork points to. The first weight is one panel, its features in the order of `members`.
+// Columns of a layer's panels, by the instruction set in use.
+template <class T>
+int64_t mlp_panel();
+
+// Owns what a MlpNetwork points to.
 template <class T>
 class PackedMlp {
  public:
-  PackedMlp(const MlpChains<T>& a, int64_t panel) {
-    network_.layers = a.layers;
-    network_.outputs = a.outputs();
-    arrays_.reserve(2 * a.layers + 1);
-    for (int l = 0; l < a.layers; ++l) {
-      const int64_t columns = whole_lines<T>(a.widths[l + 1]);
-      network_.layer[l] =
-          pack(a.weights[l], a.biases[l], a.widths[l + 1], a.widths[l], l ? panel : columns, l ? nullptr : a.members);
+  // A whole network, its first weight one panel whose features are in the order of `members`.
+  PackedMlp(const MlpLayers<T>& a, int64_t panel, const int32_t* members) {
+    network_.layer[0] = pack(a.weights[0], a.biases[0], a.widths[1], a.widths[0], whole_lines<T>(a.widths[1]), members);
+    pack_behind(a, 1, panel);
+  }
+
+  // The layers behind a first one that only has columns.
+  PackedMlp(const MlpLayers<T>& a, int64_t panel) {
+    network_.layer[0].columns = whole_lines<T>(a.widths[0]);
+    pack_behind(a, 0, panel);
+  }
+
+  const MlpNetwork<T>& network() const { return network_; }
+
+ private:
+  void pack_behind(const MlpLayers<T>& a, int first, int64_t panel) {
+    network_.layers = 1;
+    for (int l = first; l < a.layers; ++l) {
+      network_.layer[network_.layers++] = pack(a.weights[l], a.biases[l], a.widths[l + 1], a.widths[l], panel, nullptr);
     }
+    network_.outputs = a.outputs();
     if (network_.ends_in_dot()) {
       T* last = array(whole_lines<T>(a.widths[a.layers - 1]));
       std::copy_n(a.weights[a.layers - 1], a.widths[a.layers - 1], last);
       network_.last = last;
     }
   }
-  const MlpNetwork<T>& network() const { return network_; }
 
- private:
   T* array(int64_t count) {
     arrays_.emplace_back(count);
     return arrays_.back().data();

@@ -11,6 +11,11 @@ constexpr int kPanelRegisters = sizeof(Vec<A>) == 64 ? 4 : 2;
 template <class A, int kRegisters>
 constexpr int kBlockRows = sizeof(Vec<A>) == 64 && kRegisters > 1 ? 24 / kRegisters : 12 / kRegisters;
 
+template <class A>
+int64_t mlp_panel() {
+  return kPanelRegisters<A> * Vec<A>::width;
+}
+
 // What becomes of the values in a row's columns: they are stored,
 template <class A>
 struct Store {

@@ -7,15 +7,15 @@ import math
 import numpy as np
 import torch
 
+from reluxfast.coalitions.cube import Cube
 from reluxfast.coalitions.estimate import Estimate
 from reluxfast.coalitions.game import Game
+from reluxfast.coalitions.inert import inert
 from reluxfast.errors import InvalidInput
 from reluxfast.progress import progress_bar
 
 # Players up to which nobody has to ask for it, and at all.
 USUAL_PLAYERS, MOST_PLAYERS = 20, 26
-# Coalitions at a time; fixed, so that sums are taken in one order.
-_STRETCH = 1 << 12
 
 
 def evaluations(n: int, backgrounds: int) -> int:
@@ -23,57 +23,90 @@ def evaluations(n: int, backgrounds: int) -> int:
     return backgrounds * max(2**n - 2, 0) + 1
 
 
-def exact(game: Game, budget: int | None) -> Estimate:
-    """φ_i = Σ_S v(S)·(w(s - 1) if i ∈ S else -w(s)), w(s) = s!(n - s - 1)!/n!, in float64 (Shapley 1953).
+def refuse_too_many(n: int, backgrounds: int, budget: int | None) -> None:
+    """Refuses more players than anybody should wait for.
 
     Raises:
-        InvalidInput: there are too many players.
+        InvalidInput: see above; the message says what it would cost.
     """
-    n, count = game.n, game.background.shape[0]
-    cost = evaluations(n, count)
+    cost = evaluations(n, backgrounds)
     if n > MOST_PLAYERS:
         rule = f"must not be 'exact' for more than {MOST_PLAYERS} players: {n} would cost {cost:.3g} evaluations a row"
         raise InvalidInput("estimator", rule, "'exact'", "Pass estimator='permutation', or group features as players")
     if n > USUAL_PLAYERS and (budget is None or budget < cost):
         rule = f"must be at least {cost} to ask for exact values of {n} players"
         raise InvalidInput("n_evaluations", rule, budget, "Or pass estimator='permutation'")
-    weights = np.array([1 / (n * math.comb(n - 1, s)) for s in range(n)])
-    values = np.zeros((game.rows, n, game.full.shape[1]))
+
+
+def exact(game: Game, cube: Cube) -> Estimate:
+    """φ_i = Σ_S v(S)·(w(s - 1) if i ∈ S else -w(s)), w(s) = s!(n - s - 1)!/n!, in float64 (Shapley 1953)."""
+    n = game.n
+    sums = _Sums(game)
+    coalitions, height = cube.at_once()
+    width = min(coalitions, 2**n)
+    height = min(height, max(1, coalitions // width))
     with progress_bar(total=game.rows * 2**n, desc="shapley", unit="coalition") as bar:
-        for row in range(game.rows):
-            for start in range(0, 2**n, _STRETCH):
-                listed = np.arange(start, min(start + _STRETCH, 2**n))
-                present = (listed[:, None] >> np.arange(n)) & 1
-                v = _values(game, row, present).cpu().numpy()
-                # A single loop in a fixed order, whatever the number of threads.
-                values[row] += np.einsum("sn,sk->nk", _coefficients(present, weights), v)
-                bar.update(len(listed))
-    found = torch.from_numpy(values).to(game.x.device)
-    spent = torch.full((game.rows,), cost, dtype=torch.int64, device=game.x.device)
-    return Estimate(found, None, spent)
+        for first in range(0, game.rows, height):
+            some = range(first, min(first + height, game.rows))
+            for start in range(0, 2**n, width):
+                stretch = range(start, start + width)
+                sums.add(some, stretch, _mean_over_background(game, cube, some, stretch))
+                bar.update(len(some) * width)
+    spent = torch.full((game.rows,), evaluations(n, len(game.background)), dtype=torch.int64, device=game.x.device)
+    values = torch.from_numpy(sums.values).to(game.x.device)
+    backs = torch.arange(len(game.background), device=game.x.device).expand(game.rows, -1)
+    still = inert(game, game.x, backs, torch.zeros_like(game.x[:1], dtype=torch.bool).any(0)).all(1)
+    return Estimate(values.masked_fill_(still.unsqueeze(-1), 0), None, spent)
 
 
-def _coefficients(present: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(S, n): what v(S) counts for each player."""
-    n = len(weights)
-    size = present.sum(1)
-    joined = weights[np.maximum(size - 1, 0)][:, None]
-    missed = weights[np.minimum(size, n - 1)][:, None]
-    return np.where(present == 1, joined, -missed)
+def _mean_over_background(game: Game, cube: Cube, rows: range, coalitions: range) -> np.ndarray:
+    """v(S) (R, 2^k, K) float64."""
+    total, count = None, len(game.background)
+    for back in range(count):
+        found = cube.values(rows, back, coalitions).double()
+        total = found if total is None else total.add_(found)
+    total /= count
+    # Outputs at both ends are known, and the same in all that is said of a row.
+    if coalitions.start == 0:
+        total[:, 0] = game.base[rows.start : rows.stop]
+    if coalitions.stop == 2**game.n:
+        total[:, -1] = game.full[rows.start : rows.stop]
+    return total.cpu().numpy()
 
 
-def _values(game: Game, row: int, present: np.ndarray) -> torch.Tensor:
-    """v(S) (S, K) of one row for coalitions (S, n) of 0 and 1, averaged over the background."""
-    size, n = present.sum(1), present.shape[1]
-    ranks = torch.from_numpy((1 - present).astype(np.int32)).to(game.x.device)
-    inner = torch.from_numpy(np.flatnonzero((size > 0) & (size < n)))
-    total = None
-    for b in range(game.background.shape[0]):
-        jobs = torch.stack([torch.full_like(inner, row), torch.full_like(inner, b), inner, torch.ones_like(inner)], 1)
-        found = game.values(jobs, ranks)
-        total = found if total is None else total + found
-    v = game.full.new_empty(len(size), game.full.shape[1])
-    v[inner] = total / game.background.shape[0]
-    v[np.flatnonzero(size == 0)] = game.base[row]
-    v[np.flatnonzero(size == n)] = game.full[row]
-    return v
+class _Sums:
+    """φ_i = Σ_{S∋i} (w(s - 1) + w(s))·v(S) - Σ_S w(s)·v(S), whose first sums share all but one of their additions.
+
+    Attributes:
+        values: (N, n, K) float64, once every coalition was added.
+    """
+
+    def __init__(self, game: Game):
+        n = game.n
+        self.values = np.zeros((game.rows, n, game.full.shape[1]))
+        missed = np.array([1 / (n * math.comb(n - 1, s)) for s in range(n)] + [0.0])
+        self._missed, self._gained = missed, missed + np.roll(missed, 1)
+
+    def add(self, rows: range, coalitions: range, v: np.ndarray) -> None:
+        """Adds v (R, 2^k, K) of coalitions, whose first k players vary."""
+        values = self.values[rows.start : rows.stop]
+        players = len(coalitions).bit_length() - 1
+        fixed = [i for i in range(players, values.shape[1]) if coalitions.start >> i & 1]
+        size = _sizes(players) + len(fixed)
+        # Sums run over the last axis, so that their order does not depend on the number of outputs.
+        v = np.ascontiguousarray(v.transpose(0, 2, 1))
+        values -= (self._missed[size] * v).sum(-1)[:, None]
+        gained = self._gained[size] * v
+        for i in reversed(range(players)):
+            without, joined = np.split(gained, 2, axis=-1)
+            values[:, i] += joined.sum(-1)
+            gained = without + joined
+        values[:, fixed] += gained.transpose(0, 2, 1)
+
+
+def _sizes(players: int) -> np.ndarray:
+    """(2^players,) number of players in each coalition."""
+    found = np.zeros(1, dtype=np.int64)
+    for _ in range(players):
+        found = np.concatenate([found, found + 1])
+    return found

@@ -1,4 +1,4 @@
-"""Chains of multilayer perceptrons, which need no masked inputs."""
+"""Coalitions of multilayer perceptrons, which need no masked inputs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import ClassVar
 import torch
 
 from reluxfast import ops
+from reluxfast.coalitions.cube import Cube, SummedCube, WrittenCube
+from reluxfast.coalitions.first_map import FirstMap
 from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.inert import inert
 
@@ -82,6 +84,33 @@ class PerceptronModel:
         orders = index.new_empty(count, 0, elements)
         weights, biases = list(self.layers.weights), list(self.layers.biases)
         return ops.mlp_chains(rows, rows[:1], cycle, orders, index[:-1], index, weights, biases, False)[1]
+
+
+@dataclass(frozen=True)
+class PerceptronWays:
+    """Ways through a perceptron by kernels; see `Ways`.
+
+    Attributes:
+        layers: the network, whose first layer takes rows in the order of a game's.
+    """
+
+    layers: Perceptron
+
+    def chains(self, game: Game) -> PerceptronChains:
+        """See `Ways`."""
+        return PerceptronChains(game, self.layers)
+
+    def cube(self, game: Game) -> Cube:
+        """See `Ways`."""
+        first, *weights = self.layers.weights
+        bias, *biases = self.layers.biases
+        if not weights:
+            return WrittenCube(game, PerceptronChains.path)
+
+        def behind(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+            return ops.mlp_outer_sums(high, low, weights, biases)
+
+        return SummedCube(game, PerceptronChains.path, FirstMap(first, bias), behind)
 
 
 @dataclass

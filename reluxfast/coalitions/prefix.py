@@ -1,50 +1,93 @@
-"""Chains of networks that begin with an affine map: its value changes by one player's share at every step."""
+"""Networks that begin with an affine map: its value changes by one player's share at every step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import torch
 
 from reluxfast.coalitions.chains import by_player
+from reluxfast.coalitions.cube import SummedCube
+from reluxfast.coalitions.first_map import FirstMap
 from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.inert import inert
 
+_PATH = "prefix"
 # Bytes of first values that are held at once.
 _HELD_BYTES = 64 << 20
 
 
-@dataclass
-class PrefixChains:
-    """Chains whose first map is a running sum, the rest of the network taking its values in large batches.
+@dataclass(frozen=True)
+class PrefixWays:
+    """A network as its first map and the rest; see `Ways`.
 
     Attributes:
-        game: the game.
-        weight, bias: (H, d) and (H,) of the first map; columns in the order of the game's rows.
+        first: the map, its columns in the order of a game's rows.
         shape: of a row of what the rest takes; H is its number of elements.
         rest: maps values (T, *shape) of the first map to outputs (T, ...).
     """
 
-    game: Game
-    weight: torch.Tensor
-    bias: torch.Tensor
+    first: FirstMap
     shape: tuple[int, ...]
     rest: Callable[[torch.Tensor], torch.Tensor]
-    path: ClassVar[str] = "prefix"
+
+    def chains(self, game: Game) -> PrefixChains:
+        """See `Ways`."""
+        return PrefixChains(game, self)
+
+    def cube(self, game: Game) -> SummedCube:
+        """See `Ways`."""
+
+        def behind(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+            sizes = *high.shape[:2], low.shape[1]
+            return self.outputs(_sums(high, low, game.tile), game.tile).view(*sizes, -1)
+
+        return SummedCube(game, _PATH, self.first, behind)
+
+    def outputs(self, parts: Iterable[torch.Tensor], tile: int) -> torch.Tensor:
+        """Outputs (M, K) float64 of first values (M, H) in parts of at most `tile`, in calls of that size."""
+        batch, found = None, []
+        for some in parts:
+            if batch is None:
+                batch = some[:1].repeat(tile, 1) if len(some) else some
+            batch[: len(some)] = some
+            found.append(self.rest(batch.view(len(batch), *self.shape))[: len(some)].flatten(1).double())
+        return torch.cat(found)
+
+
+def _sums(high: torch.Tensor, low: torch.Tensor, tile: int) -> Iterable[torch.Tensor]:
+    """All sums of (R, P, H) and (R, Q, H), (R·P·Q, H) in parts of at most `tile`."""
+    (rows, p, _), q = high.shape, low.shape[1]
+    for number in torch.arange(rows * p * q, device=high.device).split(tile):
+        yield high.flatten(0, 1)[number // q] + low.flatten(0, 1)[number // (p * q) * q + number % q]
+
+
+class PrefixChains:
+    """Chains whose first map is a running sum, the rest of the network taking its values in large batches.
+
+    Args:
+        game: the game.
+        ways: the network.
+    """
+
+    path = _PATH
+
+    def __init__(self, game: Game, ways: PrefixWays):
+        self.game, self.ways = game, ways
 
     def at_once(self) -> int:
         """See `Chains`."""
-        return max(1, _HELD_BYTES // (4 * self.weight.numel() * self.game.x.element_size()))
+        return max(1, _HELD_BYTES // (4 * self.ways.first.weight.numel() * self.game.x.element_size()))
 
     def pairs(self, rows: torch.Tensor, cycle: torch.Tensor, orders: torch.Tensor, antithetic: bool) -> torch.Tensor:
         """See `Chains`."""
-        game = self.game
+        game, first = self.game, self.ways.first
         x, low, high = game.x[rows], self._first_of_background[cycle], self._first_of_x[rows]
         orders = orders.long()
-        steps = self._steps(x, cycle).gather(2, orders.unsqueeze(-1).expand(-1, -1, -1, high.shape[-1]))[:, :, :-1]
+        steps = first.steps(x.unsqueeze(1) - game.background[cycle], game.players)  # (R, G, n, H)
+        steps = steps.gather(2, orders.unsqueeze(-1).expand(-1, -1, -1, high.shape[-1]))[:, :, :-1]
         sums = steps.cumsum(2)
         # Forward from the background; backwards from x, so that both ends stay what they are.
         chains = [low.unsqueeze(2) + sums]
@@ -53,42 +96,20 @@ class PrefixChains:
         values = self._rest(torch.stack(chains, 2), rows)
         ends = game.empty_at(rows, cycle), game.full[rows].unsqueeze(1)
         found = by_player(values, ends, orders)
-        still = inert(game, x, cycle, (self.weight == 0).all(0))
-        return found.masked_fill_(still.unsqueeze(-1), 0)
+        return found.masked_fill_(inert(game, x, cycle, first.dead).unsqueeze(-1), 0)
 
     @cached_property
     def _first_of_background(self) -> torch.Tensor:
-        return self._first(self.game.background)
+        return self.ways.first.values(self.game.background)
 
     @cached_property
     def _first_of_x(self) -> torch.Tensor:
-        return self._first(self.game.x)
-
-    def _first(self, rows: torch.Tensor) -> torch.Tensor:
-        """(M, H) values of the first map, each row's the same whatever rows are with it."""
-        return torch.stack([(self.weight * row).sum(1) for row in rows]) + self.bias
-
-    def _steps(self, x: torch.Tensor, cycle: torch.Tensor) -> torch.Tensor:
-        """(R, G, n, H): what each player adds to the first map's value."""
-        change = x.unsqueeze(1) - self.game.background[cycle]  # (R, G, d)
-        columns = change.unsqueeze(-1) * self.weight.t()
-        if self.game.n == columns.shape[2] and bool(
-            (self.game.players.labels[1:] > self.game.players.labels[:-1]).all()
-        ):
-            return columns
-        total = columns.new_zeros(*columns.shape[:2], self.game.n, columns.shape[3])
-        return total.index_add_(2, self.game.players.labels, columns)
+        return self.ways.first.values(self.game.x)
 
     def _rest(self, first: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Outputs (R, G, chains, n - 1, K) float64 of values (R, G, chains, n - 1, H), in calls of one size."""
+        """Outputs (R, G, chains, n - 1, K) float64 of values (R, G, chains, n - 1, H)."""
         game, flat = self.game, first.flatten(0, 3)
-        batch = flat[:1].repeat(game.tile, 1) if len(flat) else flat
-        found = []
-        for some in flat.split(game.tile):
-            batch[: len(some)] = some
-            values = batch.view(len(batch), *self.shape)
-            found.append(self.rest(values)[: len(some)].flatten(1).double())
-        outputs = torch.cat(found)
+        outputs = self.ways.outputs(flat.split(game.tile), game.tile)
         game.refuse_not_finite(outputs)
         outputs = outputs.view(*first.shape[:4], outputs.shape[-1])
         if game.chosen is None:

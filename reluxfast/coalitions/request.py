@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from reluxfast.coalitions.chains import Chains, WrittenChains
+from reluxfast.coalitions.cube import Cube, WrittenCube
 from reluxfast.coalitions.game import Game, Model
 from reluxfast.coalitions.models import RowOrder
 from reluxfast.coalitions.players import Players
@@ -16,6 +18,16 @@ from reluxfast.errors import InvalidInput
 # One call of the model: input bytes, rows where they are few, and rows at most.
 _CALL_BYTES = 32 << 20
 _FEWEST_ROWS, _MOST_ROWS = 256, 8192
+
+
+class Ways(Protocol):
+    """Ways through a network that are faster than calls of it."""
+
+    def chains(self, game: Game) -> Chains:
+        """Chains of a game of this network."""
+
+    def cube(self, game: Game) -> Cube:
+        """All coalitions of a game of this network."""
 
 
 @dataclass
@@ -31,7 +43,7 @@ class GameRequest:
     batch_size: rows of one call, or None.
     memory_budget: bytes that one call may take, or None.
     path: how the model is evaluated, for the result's options.
-    faster: makes chains that do not go through the model, or None.
+    ways: faster ones through the model, or None.
     made: the game last made.
     """
 
@@ -47,7 +59,7 @@ class GameRequest:
     batch_size: int | None = None
     memory_budget: int | None = None
     path: str = "model"
-    faster: Callable[[Game], Chains] | None = None
+    ways: Ways | None = None
     made: Game | None = None
 
     def game(self, evaluations: int) -> Game:
@@ -65,7 +77,11 @@ class GameRequest:
 
     def chains(self, game: Game) -> Chains:
         """The fastest way to walk chains of this game."""
-        return WrittenChains(game, self.path) if self.faster is None else self.faster(game)
+        return WrittenChains(game, self.path) if self.ways is None else self.ways.chains(game)
+
+    def cube(self, game: Game) -> Cube:
+        """The fastest way to the values of all coalitions of this game."""
+        return WrittenCube(game, self.path) if self.ways is None else self.ways.cube(game)
 
     def _tile(self, evaluations: int) -> int:
         if self.batch_size is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from reluxfast.coalitions.designs import DESIGNS
 from reluxfast.coalitions.estimate import Estimate
-from reluxfast.coalitions.exact import evaluations, exact
+from reluxfast.coalitions.exact import evaluations, exact, refuse_too_many
 from reluxfast.coalitions.leverage import leverage
 from reluxfast.coalitions.permutation import Sampling, sampled
 from reluxfast.coalitions.request import GameRequest
@@ -61,8 +61,11 @@ def shapley(
     facts: dict[str, Any] = {"estimator": chosen, "path": request.path}
     n, backgrounds = request.players.count, len(request.background)
     if chosen == "exact":
+        refuse_too_many(n, backgrounds, n_evaluations)
         game = request.game(evaluations(n, backgrounds))
-        found = exact(game, n_evaluations)
+        cube = request.cube(game)
+        facts["path"] = cube.path
+        found = exact(game, cube)
     elif chosen == "leverage":
         budget = n_evaluations or _LEVERAGE_PER_PLAYER * n * backgrounds
         game = request.game(budget)

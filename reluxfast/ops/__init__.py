@@ -2,7 +2,8 @@
 
 Each operator has a schema, a fake and a pure-torch reference here; compiled kernels only implement. None of them has a
 derivative. What an operator computes stands at the head of its file: relu_pack.py, gate.py, max_pool.py,
-soft_gate_pack.py, soft_gate.py, write_coalitions.py, mlp_chains.py, draw_orders.py, accumulate_moments.py.
+soft_gate_pack.py, soft_gate.py, write_coalitions.py, mlp_chains.py, mlp_outer_sums.py, draw_orders.py,
+accumulate_moments.py.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from reluxfast.ops.draw_orders import draw_orders_reference
 from reluxfast.ops.gate import MODES, gate_inplace_reference, gate_reference
 from reluxfast.ops.max_pool import max_pool_pack_reference, max_pool_scatter_reference
 from reluxfast.ops.mlp_chains import mlp_chains_reference
+from reluxfast.ops.mlp_outer_sums import mlp_outer_sums_reference
 from reluxfast.ops.relu_pack import relu_pack_inplace_reference, relu_pack_reference
 from reluxfast.ops.soft_gate import soft_gate_inplace_reference, soft_gate_reference
 from reluxfast.ops.soft_gate_pack import soft_gate_pack_inplace_reference, soft_gate_pack_reference
@@ -45,6 +47,7 @@ __all__ = [
     "max_pool_pack",
     "max_pool_scatter",
     "mlp_chains",
+    "mlp_outer_sums",
     "relu_pack",
     "relu_pack_",
     "soft_gate",
@@ -67,6 +70,7 @@ _REFERENCES: dict[str, Callable] = {
     "soft_gate_": soft_gate_inplace_reference,
     "write_coalitions_": write_coalitions_inplace_reference,
     "mlp_chains": mlp_chains_reference,
+    "mlp_outer_sums": mlp_outer_sums_reference,
     "draw_orders": draw_orders_reference,
     "accumulate_moments_": accumulate_moments_inplace_reference,
 }
@@ -381,6 +385,29 @@ def mlp_chains(
     return _implementation("mlp_chains", x)(
         x, background, cycle, permutations, members, starts, list(weights), list(biases), antithetic
     )
+
+
+def mlp_outer_sums(high: Tensor, low: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+    """A multilayer perceptron behind its first layer, at all sums of two tables of the first layer's pre-activations.
+
+    Kernels give a sum the same bits whatever else is in the call, the C++ one on any number of threads; no sum is
+    written out. On CUDA tensors there is Triton's kernel, for float32 and at most 256 units in each of the layers; else
+    the reference answers.
+
+    Args:
+        high: (M, P, H); float32 or float64.
+        low: (M, Q, H) of high's dtype.
+        weights: one to five of high's dtype, (H_2, H), (H_3, H_2), ..., (K, ..): the layers behind the first, a ReLU
+            before each.
+        biases: (H_2,), (H_3,), ..., (K,) of high's dtype.
+
+    Returns:
+        (M, P, Q, K): f behind the first layer of high[m, p] + low[m, q].
+
+    Raises:
+        RuntimeError: a shape, dtype or device is wrong.
+    """
+    return _implementation("mlp_outer_sums", high)(high, low, list(weights), list(biases))
 
 
 def draw_orders(rows: Tensor, seed: int, stream: int, first: int, count: int, n: int) -> Tensor:

@@ -17,18 +17,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from reluxfast.ops._register import register
-
-MOST_WEIGHTS = 6
-# Of layers behind the first: what a program of the Triton kernel has registers for.
-_MOST_TRITON_WIDTH = 256
-
-
-def _check_number(name: str, value: Tensor, x: Tensor) -> None:
-    torch._check(value.dtype == x.dtype, lambda: f"{name} must have the dtype of x, {x.dtype}, got {value.dtype}")
-    torch._check(value.device == x.device, lambda: f"{name} must be on the device of x, {x.device}, got {value.device}")
+from reluxfast.ops.mlp_layers import MOST_WEIGHTS, check_layers, check_number, network, triton_layers_limit
 
 
 def _check_index(name: str, index: Tensor, x: Tensor) -> None:
@@ -54,7 +45,7 @@ def _check(
         x.dim() == 2 and x.shape[1] > 0, lambda: f"x must have shape (N, d), d at least 1, got {tuple(x.shape)}"
     )
     rows, features = x.shape
-    _check_number("background", background, x)
+    check_number("background", background, "x", x)
     torch._check(
         background.dim() == 2 and background.shape[0] > 0 and background.shape[1] == features,
         lambda: (
@@ -88,30 +79,7 @@ def _check(
         starts.dim() == 1 and starts.shape[0] == permutations.shape[2] + 1,
         lambda: f"starts must have shape (n + 1,), ({permutations.shape[2] + 1},), got {tuple(starts.shape)}",
     )
-    torch._check(
-        1 <= len(weights) <= MOST_WEIGHTS,
-        lambda: f"weights must hold 1 to {MOST_WEIGHTS} tensors, got {len(weights)}",
-    )
-    torch._check(
-        len(biases) == len(weights),
-        lambda: f"biases must hold a tensor for each of the {len(weights)} weights, got {len(biases)}",
-    )
-    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        width = weights[layer - 1].shape[0] if layer else features
-        _check_layer(layer, weight, bias, width, x)
-
-
-def _check_layer(layer: int, weight: Tensor, bias: Tensor, width: int, x: Tensor) -> None:
-    _check_number(f"weights[{layer}]", weight, x)
-    torch._check(
-        weight.dim() == 2 and weight.shape[0] > 0 and weight.shape[1] == width,
-        lambda: f"weights[{layer}] must have shape (H, {width}), H at least 1, got {tuple(weight.shape)}",
-    )
-    _check_number(f"biases[{layer}]", bias, x)
-    torch._check(
-        bias.dim() == 1 and bias.shape[0] == weight.shape[0],
-        lambda: f"biases[{layer}] must have shape ({weight.shape[0]},), got {tuple(bias.shape)}",
-    )
+    check_layers(weights, biases, MOST_WEIGHTS, "x", x)
 
 
 def _check_values(background: Tensor, cycle: Tensor, permutations: Tensor, members: Tensor, starts: Tensor) -> None:
@@ -142,12 +110,6 @@ def _check_values(background: Tensor, cycle: Tensor, permutations: Tensor, membe
         )
 
 
-def _network(z: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
-    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        z = linear(z, weight, bias).relu()
-    return linear(z, weights[-1], biases[-1])
-
-
 def mlp_chains_reference(
     x: Tensor,
     background: Tensor,
@@ -163,7 +125,7 @@ def mlp_chains_reference(
     _check(x, background, cycle, permutations, members, starts, weights, biases)
     _check_values(background, cycle, permutations, members, starts)
     rows, pairs, players = permutations.shape
-    fx, fb = _network(x, weights, biases), _network(background, weights, biases)
+    fx, fb = network(x, weights, biases), network(background, weights, biases)
     marginals = x.new_empty(rows, pairs, players, fx.shape[1])
     positions = torch.arange(players, device=x.device)
     owner = torch.empty_like(members, dtype=torch.int64)
@@ -175,10 +137,10 @@ def mlp_chains_reference(
             place[order] = positions
             # Row t - 1: whether a feature's player is among the first t of the order.
             among_first = place[owner] < positions[1:, None]
-            y = _network(torch.where(among_first, x[row], background[back]), weights, biases)
+            y = network(torch.where(among_first, x[row], background[back]), weights, biases)
             marginal = torch.cat([fb[back][None], y, fx[row][None]]).diff(dim=0)
             if antithetic:
-                y = _network(torch.where(among_first, background[back], x[row]), weights, biases)
+                y = network(torch.where(among_first, background[back], x[row]), weights, biases)
                 marginal = 0.5 * (marginal - torch.cat([fx[row][None], y, fb[back][None]]).diff(dim=0))
             marginals[row, g, order] = marginal
     return marginals, fx, fb
@@ -216,18 +178,9 @@ def triton_limit(
     antithetic: bool,
 ) -> str | None:
     """Why the Triton kernel does not take a call, None if it does or if the call is wrong anyway."""
-    if x.dtype == torch.float64:
-        return "its kernel for mlp_chains computes in float32, got torch.float64"
-    if len(weights) == 1:
+    if len(weights) == 1 and x.dtype == torch.float32:
         return "its kernel for mlp_chains needs a hidden layer, got a single weight"
-    widths = [weight.shape[0] for weight in weights[1:] if weight.dim() == 2]
-    widest = max(widths, default=0)
-    if widest > _MOST_TRITON_WIDTH:
-        return (
-            f"its kernel for mlp_chains takes up to {_MOST_TRITON_WIDTH} units in each layer behind the first, "
-            f"got {widest}"
-        )
-    return None
+    return triton_layers_limit("mlp_chains", weights[1:], x)
 
 
 register(

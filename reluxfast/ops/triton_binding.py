@@ -17,6 +17,7 @@ from torch import Tensor
 from reluxfast.kernels import gate as gate_kernel
 from reluxfast.kernels import max_pool as max_pool_kernels
 from reluxfast.kernels import mlp_chains as mlp_chains_kernels
+from reluxfast.kernels import mlp_outer_sums as mlp_outer_sums_kernel
 from reluxfast.kernels import relu_pack as relu_pack_kernel
 from reluxfast.kernels import soft_gate as soft_gate_kernel
 from reluxfast.kernels import soft_gate_pack as soft_gate_pack_kernel
@@ -352,3 +353,18 @@ def mlp_chains(
     index = [values.contiguous() for values in index]
     mlp_chains_kernels.mlp_chains(x, background, *index, *layers, results, antithetic, plan.geometry)
     return tuple(results)
+
+
+def mlp_outer_sums(high: Tensor, low: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+    """reluxfast::mlp_outer_sums, within its limits."""
+    layers = (weights, biases)
+    plan = _plan(
+        "mlp_outer_sums",
+        (high, low, *weights, *biases),
+        (len(weights),),
+        (high, low, *layers),
+        lambda *_: Tiling.of([high.shape[2], *(weight.shape[0] for weight in weights)]),
+    )
+    (y,) = plan.empty(high.device)
+    mlp_outer_sums_kernel.mlp_outer_sums(high.contiguous(), low.contiguous(), *layers, y, plan.geometry)
+    return y

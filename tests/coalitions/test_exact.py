@@ -49,6 +49,15 @@ def test_groups_are_players(labels):
     close(result.values, enumerated(model, x, background, numbered), 1e-10)
 
 
+def test_a_player_that_stays_gets_exactly_nothing():
+    x, background = rows(2, 6), rows(2, 6, 3)
+    background[:, 4] = x[1, 4] = x[0, 4]
+    background[0, 2] = x[:, 2] = x[0, 2]
+    for model in (network(6), lambda batch: network(6)(batch)):
+        values = rx.shapley(model, x, background, estimator="exact").values
+        assert bool((values[..., 4] == 0).all()) and bool((values[..., [0, 1, 2, 3, 5]] != 0).all())
+
+
 def test_a_single_player_gets_everything():
     x, background = rows(2, 5).double(), rows(3, 5, 4).double()
     model = network(5).double()

@@ -11,6 +11,7 @@
 #include "cpu/gate.h"
 #include "cpu/max_pool.h"
 #include "cpu/mlp_chains.h"
+#include "cpu/mlp_outer_sums.h"
 #include "cpu/relu_pack.h"
 #include "cpu/soft_gate.h"
 #include "cpu/soft_gate_pack.h"
@@ -223,8 +224,8 @@ void mlp_chains_end() {
   for (int64_t k = 0; k < 16; ++k) x[first * 8 + k] = static_cast<float>(k);
   for (int64_t pair = first * a.pairs; pair < pairs; ++pair) permutations[pair * 2 + pair % 2] = 1;
 
-  const PackedMlp<float> packed(a, mlp_panel<float>());
-  MlpScratch<float> scratch(packed.network(), kTileStep);
+  const PackedMlp<float> packed(a, mlp_panel<float>(), a.members);
+  ChainScratch<float> scratch(packed.network(), kTileStep);
   float *z_x = reserve<float>(a.rows * whole_lines<float>(1)), z_b[whole_lines<float>(1)];
   mlp_direct(a, packed.network(), scratch, a.background, z_b, a.fb, 0, 1);
   mlp_direct(a, packed.network(), scratch, a.x, z_x, a.fx, first, a.rows);
@@ -235,6 +236,29 @@ void mlp_chains_end() {
     expect(a.marginals[pair * 2] == (last ? 44 : 12), "mlp_chains first player");
     expect(a.marginals[pair * 2 + 1] == (last ? 48 : 16), "mlp_chains second player");
   }
+}
+
+void mlp_outer_sums_end() {
+  const float weight = 2, bias = 1;
+  float low[4 * whole_lines<float>(1)] = {};
+  MlpOuterSums<float> a{};
+  a.groups = 2;
+  a.highs = kMany / 4;
+  a.lows = 2;
+  a.layers = 1;
+  a.widths[0] = a.widths[1] = 1;
+  a.weights[0] = &weight;
+  a.biases[0] = &bias;
+  float* high = reserve<float>(a.groups * a.highs);
+  high[2 * a.highs - 1] = 3;
+  low[3 * whole_lines<float>(1)] = 4;
+  a.high = high;
+  a.y = reserve<float>(a.rows());
+  const PackedMlp<float> packed(a, mlp_panel<float>());
+  MlpScratch<float> scratch(packed.network(), kTileStep);
+  mlp_sum_rows(a, packed.network(), scratch, low, a.rows() - 3, a.rows());
+  const float* end = a.y + a.rows();
+  expect(end[-1] == 15 && end[-2] == 7 && end[-3] == 9, "mlp_outer_sums");
 }
 
 void draw_orders_end() {
@@ -300,6 +324,7 @@ int main() {
   pool_end(1, 16, 24000, 24000);
   pool_end(6000000, 1, 38, 38);
   mlp_chains_end();
+  mlp_outer_sums_end();
   draw_orders_end();
   accumulate_moments_end();
   std::printf("right\n");

@@ -36,7 +36,7 @@ def test_indices_beyond_32_bits(tmp_path):
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("needs a C++ compiler on Linux")
     sources = [ROOT / "tests/ops/huge_index.cpp"]
-    coalitions = ("write_coalitions", "mlp_chains", "draw_orders", "accumulate_moments")
+    coalitions = ("write_coalitions", "mlp_chains", "mlp_panel", "mlp_outer_sums", "draw_orders", "accumulate_moments")
     pools, gates = ("max_pool_pack", "max_pool_scatter"), ("relu_pack", "gate", "soft_gate_pack", "soft_gate")
     sources += [ROOT / f"csrc/cpu/{name}.cpp" for name in (*gates, *pools, *coalitions, "isa")]
     program = tmp_path / "huge_index"

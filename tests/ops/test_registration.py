@@ -38,8 +38,10 @@ class _EveryOp(torch.nn.Module):
         written = rows.new_empty(3, rows.shape[1], dtype=torch.float16)
         ops.write_coalitions_(written, rows, rows * 2, players, players.view(1, -1), jobs)
         chains = self._chains(x[:, :, 0, 0], bias)
+        whole = rows.clamp(-3, 3).round()
+        sums = ops.mlp_outer_sums(whole[None], whole[None, :1], [whole[:1]], [whole[0, :1]])
         sampled = self._sampled(chains[0])
-        return pooled, gated, changed, mask, second, v, half, made, relevance, written, *chains, *sampled
+        return pooled, gated, changed, mask, second, v, half, made, relevance, written, sums, *chains, *sampled
 
     @staticmethod
     def _chains(rows, bias):
@@ -207,6 +209,9 @@ def test_fakes_refuse_what_the_ops_refuse():
     rows = meta[0, 0]
     with pytest.raises(RuntimeError, match="members must be int32"):
         ops.mlp_chains(rows, rows, index[..., 0], index, rows, rows, [rows], [rows[0]])
+    assert ops.mlp_outer_sums(meta[0], meta[1, :, :1], [rows], [rows[:, 0]]).shape == (*meta.shape[1:3], 1, len(rows))
+    with pytest.raises(RuntimeError, match=r"low must have shape \(M, Q, H\)"):
+        ops.mlp_outer_sums(meta[0], meta[1, :1], [rows], [rows[:, 0]])
     assert ops.draw_orders(index[:, 0, 0].long(), 0, 0, 5, 2, 3).shape == (4, 2, 3)
     with pytest.raises(RuntimeError, match="rows must be int64"):
         ops.draw_orders(index[:, 0, 0], 0, 0, 5, 2, 3)

@@ -24,6 +24,7 @@ from reluxfast import ops
 from reluxfast.kernels import gate as gate_kernel
 from reluxfast.kernels import max_pool as max_pool_kernels
 from reluxfast.kernels import mlp_chains as mlp_chains_kernels
+from reluxfast.kernels import mlp_outer_sums as mlp_outer_sums_kernel
 from reluxfast.kernels import relu_pack as relu_pack_kernel
 from reluxfast.kernels import soft_gate as soft_gate_kernel
 from reluxfast.kernels import soft_gate_pack as soft_gate_pack_kernel
@@ -129,7 +130,15 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         biases = [torch.zeros(width) for width in widths]
         return binding.mlp_chains(rows, rows, index[..., 0], index, *groups, layers, biases, antithetic)
 
+    def sums(*widths, highs=16, lows=128):
+        layers = [torch.zeros(size) for size in zip(widths[1:], widths, strict=False)]
+        tables = torch.zeros(2, highs, widths[0]), torch.zeros(2, lows, widths[0])
+        return binding.mlp_outer_sums(*tables, layers, [torch.zeros(width) for width in widths[1:]])
+
     networks = {
+        "mlp_outer_sums 128-64-1": lambda: sums(128, 64, 1),
+        "mlp_outer_sums 256-128-10": lambda: sums(256, 128, 10),
+        "mlp_outer_sums 64-256-256-10": lambda: sums(64, 256, 256, 10),
         "mlp_chains 128-64-1": lambda: chains(128, 64, 1),
         "mlp_chains 128-64-1, groups": lambda: chains(128, 64, 1, features=48),
         "mlp_chains 128-64-10, forward": lambda: chains(128, 64, 10, antithetic=False),
@@ -197,6 +206,7 @@ def main(dtypes: list[str]) -> None:
         relu_pack_kernel,
         max_pool_kernels,
         mlp_chains_kernels,
+        mlp_outer_sums_kernel,
         soft_gate_kernel,
         soft_gate_pack_kernel,
         write_coalitions_kernel,

@@ -29,6 +29,7 @@ def launches(binding: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple
         binding.relu_pack_kernel,
         binding.max_pool_kernels,
         binding.mlp_chains_kernels,
+        binding.mlp_outer_sums_kernel,
         binding.soft_gate_kernel,
         binding.soft_gate_pack_kernel,
         binding.write_coalitions_kernel,

@@ -56,7 +56,10 @@ LANES = {"float32": 4, "bfloat16": 8, "float64": 2}
 ROUNDED = ("write_coalitions, to float16", "write_coalitions, to bfloat16")
 WITH_NUMBERS = ("relu_pack_kernel", "soft_gate_pack_kernel")
 # Programs of each for which a multiprocessor has room.
-CHAINS = {
+NETWORKS = {
+    "mlp_outer_sums 128-64-1": 3,
+    "mlp_outer_sums 256-128-10": 2,
+    "mlp_outer_sums 64-256-256-10": 1,
     "mlp_chains 128-64-1": 3,
     "mlp_chains 128-64-1, groups": 3,
     "mlp_chains 128-64-10, forward": 2,
@@ -65,6 +68,7 @@ CHAINS = {
     "mlp_chains 64-256-256-10": 1,
     "mlp_chains 1-1, ones": 3,
 }
+BARRIERS = {"mlp_direct_kernel": 1, "mlp_chains_kernel": 2, "mlp_outer_sums_kernel": 0}
 # Bytes of a row's gates move in one access.
 BYTES = {"float32": ".b32", "bfloat16": ".v2.b32", "float64": ".b16"}
 BYTE_GATES = {
@@ -91,10 +95,10 @@ def test_every_kernel_compiles_well():
         table.writeheader()
         table.writerows(rows)
     _check_coverage(rows)
-    chains, elementwise = ([r for r in rows if (r["case"] in CHAINS) == of_chains] for of_chains in (True, False))
+    networks, elementwise = ([r for r in rows if (r["case"] in NETWORKS) == chosen] for chosen in (True, False))
     _check_resources(elementwise)
     _check_accesses(elementwise)
-    _check_chains(chains)
+    _check_networks(networks)
     for row in rows:
         assert not any(access.startswith(("atom", "red")) for access in row["accesses"]), row
         assert not row["flushes_denormals"] and not row["tensor_cores"], row
@@ -102,7 +106,7 @@ def test_every_kernel_compiles_well():
         assert row["floats"] == (["fp64"] if row["kernel"] in WITH_NUMBERS else []), row
         # Each operation rounds by itself, to nearest, in the type of computation.
         kind = "f64" if row["dtype"] == "float64" else "f32"
-        allowed = ("add", "sub", "mul", "fma") if row["case"] in CHAINS else ("add", "sub", "mul", "div")
+        allowed = ("add", "sub", "mul", "fma") if row["case"] in NETWORKS else ("add", "sub", "mul", "div")
         assert {*row["arithmetic"]} <= {f"{name}.rn.{kind}" for name in allowed}, row
         assert (f"div.rn.{kind}" in row["arithmetic"]) == (row["kernel"] == "soft_gate_pack_kernel"), row
 
@@ -118,14 +122,16 @@ def _check_coverage(rows: list[dict]) -> None:
         "write_coalitions",
         "mlp_direct",
         "mlp_chains",
+        "mlp_outer_sums",
     )
     assert {row["kernel"] for row in rows} == {f"{name}_kernel" for name in kernels}
     cases = {row["case"] for row in rows}
-    assert cases > FLAT.keys() | POOLS.keys() | WRITTEN.keys() | CHAINS.keys() | {*ROUNDED}
-    only = {*ROUNDED, *CHAINS}
+    assert cases > FLAT.keys() | POOLS.keys() | WRITTEN.keys() | NETWORKS.keys() | {*ROUNDED}
+    only = {*ROUNDED, *NETWORKS}
     wanted = {(case, dtype) for case in cases for dtype in (DTYPES if case not in only else DTYPES[:1])}
     assert {(row["case"], row["dtype"]) for row in rows} == wanted
-    assert len(rows) == len(wanted) + len(CHAINS)
+    # Chains begin with a direct product.
+    assert len(rows) == len(wanted) + sum(case.startswith("mlp_chains") for case in cases)
 
 
 def _check_resources(rows: list[dict]) -> None:
@@ -175,17 +181,17 @@ def _check_written(row: dict, wide: str) -> None:
     assert not [a for a in accesses if a.startswith("st") and not a.endswith(wide)], row
 
 
-def _check_chains(rows: list[dict]) -> None:
+def _check_networks(rows: list[dict]) -> None:
     for row in rows:
         # A few addresses; not what is multiplied.
         assert row["stack"] <= 16, row
         programs = min(65_536 // (row["registers"] * row["threads"]), (227 << 10) // (row["shared"] + 1024))
-        assert programs >= CHAINS[row["case"]], row
+        assert programs >= NETWORKS[row["case"]], row
         # A single player's chains are nothing but their ends.
         if row["case"].endswith("ones"):
             continue
         assert "fma.rn.f32" in row["arithmetic"], row
         # Nothing else sees one that is missing: before and after a hidden layer's activations are written; after the
-        # first layer's in a direct product; in chains before they begin and before each step.
+        # first layer's in a direct product; in chains before they begin and before each step; sums are not written.
         layers = row["case"].split(",")[0].count("-") + 1
-        assert row["barriers"] == 2 * (layers - 2) + (1 if row["kernel"] == "mlp_direct_kernel" else 2), row
+        assert row["barriers"] == 2 * (layers - 2) + BARRIERS[row["kernel"]], row

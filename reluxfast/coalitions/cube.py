@@ -1,0 +1,123 @@
+"""All coalitions of a game, by number: player i is in coalition S if bit i of S is set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from reluxfast.coalitions.first_map import FirstMap
+from reluxfast.coalitions.game import Game
+
+# Coalitions of all rows that are evaluated at once, at most.
+_WRITTEN, _SUMMED = 1 << 12, 1 << 16
+# Bytes of first values that are held at once.
+_HELD_BYTES = 64 << 20
+# Players whose subsets are added to those of all others.
+_LOW_PLAYERS = 7
+
+
+class Cube(Protocol):
+    """Something that knows the value of every coalition of a game.
+
+    Attributes:
+        path: what it is called in a result's options.
+    """
+
+    path: str
+
+    def at_once(self) -> tuple[int, int]:
+        """A power of two of coalitions that one call should be given, and rows at most; of the game's sizes alone."""
+
+    def values(self, rows: range, back: int, coalitions: range) -> torch.Tensor:
+        """Values, with one background row for absent players.
+
+        Args:
+            rows: of the game.
+            back: the background row.
+            coalitions: 2^k of them, from a multiple of 2^k on.
+
+        Returns:
+            (R, 2^k, K) float32 or float64; those of the empty and of the full coalition may be anything.
+        """
+
+
+class WrittenCube:
+    """Coalitions that are written out and passed through the model.
+
+    Args:
+        game: the game.
+        path: what the model is called.
+    """
+
+    def __init__(self, game: Game, path: str):
+        self.game = game
+        self.path = path
+
+    def at_once(self) -> tuple[int, int]:
+        """See `Cube`."""
+        return _WRITTEN, _WRITTEN
+
+    def values(self, rows: range, back: int, coalitions: range) -> torch.Tensor:
+        """See `Cube`. Calls of the model are for coalitions that are neither empty nor full."""
+        game, n = self.game, self.game.n
+        listed = torch.arange(coalitions.start, coalitions.stop, device=game.x.device)
+        absent = (~(listed.unsqueeze(1) >> torch.arange(n, device=listed.device)) & 1).to(torch.int32)
+        inner = ((listed > 0) & (listed < 2**n - 1)).nonzero().squeeze(1)
+        row = torch.arange(rows.start, rows.stop, device=listed.device).view(-1, 1).expand(-1, len(inner))
+        jobs = torch.stack([row, torch.full_like(row, back), inner.expand_as(row), torch.ones_like(row)], -1)
+        found = game.values(jobs.flatten(0, 1), absent)
+        values = found.new_zeros(len(rows), len(listed), game.full.shape[1])
+        values[:, inner] = found.view(len(rows), len(inner), -1)
+        return values
+
+
+class SummedCube:
+    """Coalitions whose first values are sums: one of the first players' subsets, one of the others'.
+
+    Args:
+        game: the game.
+        path: what it is called.
+        first: the network's first map.
+        behind: outputs (R, P, Q, K) at all sums of first values (R, P, H) and (R, Q, H).
+    """
+
+    def __init__(
+        self, game: Game, path: str, first: FirstMap, behind: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    ):
+        self.game, self.path, self.first, self.behind = game, path, first, behind
+        self._background = first.values(game.background)
+
+    def at_once(self) -> tuple[int, int]:
+        """See `Cube`."""
+        weight = self.first.weight
+        held = _HELD_BYTES // weight.element_size()
+        coalitions = min(_SUMMED, max(1, held // weight.shape[0]))
+        return 1 << (coalitions.bit_length() - 1), max(1, held // weight.numel())
+
+    def values(self, rows: range, back: int, coalitions: range) -> torch.Tensor:
+        """See `Cube`."""
+        game, width = self.game, len(coalitions).bit_length() - 1
+        x = game.x[rows.start : rows.stop]
+        steps = self.first.steps(x - game.background[back], game.players)
+        low_players = min(_LOW_PLAYERS, width)
+        low = _subsets(steps.new_zeros(len(x), 1, steps.shape[2]), steps[:, :low_players])
+        fixed = [i for i in range(width, game.n) if coalitions.start >> i & 1]
+        start = self._background[back].expand(len(x), 1, -1)
+        # One after the other, so that the order of the sum is one that can be named.
+        for i in fixed:
+            start = start + steps[:, i : i + 1]
+        found = self.behind(_subsets(start, steps[:, low_players:width]), low).flatten(1, 2)
+        game.refuse_not_finite(found)
+        if game.chosen is None:
+            return found
+        chosen = game.chosen[rows.start : rows.stop].view(-1, 1, 1)
+        return found.gather(2, chosen.expand(-1, found.shape[1], 1))
+
+
+def _subsets(start: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    """(R, 2^k, H): `start` (R, 1, H) plus every sum of steps (R, k, H), in the order of the subsets' numbers."""
+    for i in range(steps.shape[1]):
+        start = torch.cat([start, start + steps[:, i : i + 1]], 1)
+    return start
