@@ -138,7 +138,8 @@ def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dic
         raise InvalidInput("x", "must have elements in its rows", tuple(x.shape))
     background = order.rows(given_background(options.get("baselines"), x)).contiguous()
     named = given_players(options.get("players"), x)
-    players = [Players.of(order.rows(names.unsqueeze(0))[0]) for names in named]
+    made = Players.each if options.get("players") is None else Players.of
+    players = [made(order.rows(names.unsqueeze(0))[0]) for names in named]
     most_players = max(each.count for each in players)
     flat = order.rows(x).contiguous()
     # Rows with players of their own are games of their own.

@@ -55,8 +55,10 @@ def exact(game: Game, cube: Cube) -> Estimate:
     spent = torch.full((game.rows,), evaluations(n, len(game.background)), dtype=torch.int64, device=game.x.device)
     values = torch.from_numpy(sums.values).to(game.x.device)
     backs = torch.arange(len(game.background), device=game.x.device).expand(game.rows, -1)
-    still = inert(game, game.x, backs, torch.zeros_like(game.x[:1], dtype=torch.bool).any(0)).all(1)
-    return Estimate(values.masked_fill_(still.unsqueeze(-1), 0), None, spent)
+    still = inert(game, game.x, backs, game.x.new_zeros(game.x.shape[1], dtype=torch.bool))
+    if still is not None:
+        values.masked_fill_(still.all(1).unsqueeze(-1), 0)
+    return Estimate(values, None, spent)
 
 
 def _mean_over_background(game: Game, cube: Cube, rows: range, coalitions: range) -> np.ndarray:

@@ -74,10 +74,12 @@ class Game:
     @cached_property
     def _end_outputs(self) -> torch.Tensor:
         """(N + B, K): outputs of x and of the background, together, as each call is filled up."""
-        jobs = [[r, 0, 0, 1] for r in range(self.rows)]
         # Without rows nobody needs a background, and there is no row to name beside it.
-        jobs += [[0, b, 0, 0] for b in range(self.background.shape[0])] if self.rows else []
-        return self._outputs(torch.tensor(jobs).view(-1, 4), self._ends)
+        backgrounds = self.background.shape[0] if self.rows else 0
+        jobs = torch.zeros(self.rows + backgrounds, 4, dtype=torch.int32)
+        jobs[: self.rows, 0], jobs[: self.rows, 3] = torch.arange(self.rows), 1
+        jobs[self.rows :, 1] = torch.arange(backgrounds)
+        return self._outputs(jobs, self._ends)
 
     @property
     def output(self) -> torch.Tensor:

@@ -140,7 +140,8 @@ class PerceptronChains:
         found, _, _ = ops.mlp_chains(x, game.background, cycle, orders, members, starts, weights, biases, antithetic)
         game.refuse_not_finite(found)
         still = inert(game, x, cycle, (self.layers.weights[0] == 0).all(0))
-        found.masked_fill_(still.unsqueeze(-1), 0)
+        if still is not None:
+            found.masked_fill_(still.unsqueeze(-1), 0)
         if game.chosen is None:
             return found
         chosen = game.chosen[rows].view(-1, 1, 1, 1).expand(*found.shape[:3], 1)

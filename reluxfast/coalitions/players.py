@@ -26,6 +26,11 @@ class Players:
         names, labels = named.unique(sorted=True, return_inverse=True)
         return Players(labels.to(torch.int32), len(names))
 
+    @staticmethod
+    def each(numbers: torch.Tensor) -> Players:
+        """Every element a player of its own, by different numbers (d,) from 0 on."""
+        return Players(numbers.to(torch.int32), len(numbers))
+
     @cached_property
     def members(self) -> torch.Tensor:
         """(d,) int32: elements sorted by player, in order within one."""

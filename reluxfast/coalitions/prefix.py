@@ -96,7 +96,8 @@ class PrefixChains:
         values = self._rest(torch.stack(chains, 2), rows)
         ends = game.empty_at(rows, cycle), game.full[rows].unsqueeze(1)
         found = by_player(values, ends, orders)
-        return found.masked_fill_(inert(game, x, cycle, first.dead).unsqueeze(-1), 0)
+        still = inert(game, x, cycle, first.dead)
+        return found if still is None else found.masked_fill_(still.unsqueeze(-1), 0)
 
     @cached_property
     def _first_of_background(self) -> torch.Tensor:

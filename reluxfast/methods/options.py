@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from reluxfast.errors import InvalidInput
 
 
-def _parameters(function: Callable) -> list[inspect.Parameter]:
-    return list(inspect.signature(function).parameters.values())[1:]
+@cache
+def _parameters(function: Callable) -> tuple[inspect.Parameter, ...]:
+    return tuple(inspect.signature(function).parameters.values())[1:]
 
 
 def check_options(method: str, function: Callable, options: Mapping[str, Any], common: Sequence[str] = ()) -> None:
