@@ -31,7 +31,8 @@ def joined(parts: list[Estimate]) -> Estimate:
         return parts[0]
     first = parts[0]
     flags = {"interrupted": any, "converged": all}
-    facts = {name: _fact([part.facts[name] for part in parts]) for name in first.facts if name not in flags}
+    device = first.values.device
+    facts = {name: _fact([part.facts[name] for part in parts], device) for name in first.facts if name not in flags}
     for name, agreed in flags.items():
         found = [part.facts[name] for part in parts if name in part.facts]
         if found:
@@ -44,11 +45,11 @@ def joined(parts: list[Estimate]) -> Estimate:
     )
 
 
-def _fact(found: list[Any]) -> Any:
+def _fact(found: list[Any], device: torch.device) -> Any:
     """A fact of all rows: theirs in a row where it differs from row to row."""
     if isinstance(found[0], torch.Tensor):
         return torch.cat(found)
-    return found[0] if all(fact == found[0] for fact in found) else torch.tensor(found)
+    return found[0] if all(fact == found[0] for fact in found) else torch.tensor(found, device=device)
 
 
 def _padded(values: list[torch.Tensor]) -> torch.Tensor:
