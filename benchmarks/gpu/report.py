@@ -32,7 +32,14 @@ _GUIDED = ("reluxfast cuda", "reluxfast triton", "autograd channels_last", "capt
 _LRP = ("reluxfast cuda", "reluxfast triton", "zennit", "zennit channels_last", "bare")
 # What is run under compute-sanitizer, which slows kernels down a hundredfold.
 _SANITIZED = "tests/ops/test_gate.py::test_in_place tests/ops/test_max_pool.py::test_reverse"
-_TESTED = ("tests/ops", "tests/relevance", "tests/methods", "tests/lrp", "tests/test_validate.py")
+_TESTED = (
+    "tests/ops",
+    "tests/relevance",
+    "tests/methods",
+    "tests/lrp",
+    "tests/coalitions",
+    "tests/test_validate.py",
+)
 
 
 @dataclass

@@ -13,18 +13,21 @@ from torch import nn
 import reluxfast as rx
 from reluxfast.extras import MissingExtra
 from reluxfast.player_maps import means, spread
-from tests.coalitions.support import close, rows
+from tests.coalitions.support import close, normal, on_device, rows
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return normal(*shape, seed=seed, dtype=torch.float64)
 
 
 def network(*row: int, outputs: int = 2) -> nn.Sequential:
     """Flattened rows through one hidden layer, in float64."""
-    torch.manual_seed(0)
-    hidden = nn.Linear(int(np.prod(row)), 12)
-    return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(12, outputs)).double().eval()
+
+    def layers() -> nn.Sequential:
+        hidden = nn.Linear(int(np.prod(row)), 12)
+        return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(12, outputs)).double()
+
+    return on_device(layers)
 
 
 def photos(side: int = 48) -> torch.Tensor:
@@ -65,7 +68,7 @@ def test_patches_are_the_players_of_every_channel(estimator):
     by_hand = (torch.arange(5) // 2).view(5, 1) * 2 + torch.arange(7) // 4
     expected = rx.shapley(model, x, baseline, players=by_hand, estimator=estimator)
     assert found.values.shape == (3, 2, 6) and torch.equal(found.values, expected.values)
-    close(found.values.sum(-1), (found.output - found.base_value).numpy(), 1e-12)
+    close(found.values.sum(-1), found.output - found.base_value, 1e-12)
     assert found.options["players"].shape == (1, 2, 5, 7)
     laid = found.on_elements()
     assert laid.shape == (3, 2, 2, 5, 7)
@@ -79,7 +82,7 @@ def test_series_and_volumes():
         x = images(2, *row)
         found = rx.shapley(network(*row), x, players=rx.patches(size), estimator="permutation")
         assert found.on_elements().shape == (2, 2, *row)
-        close(found.values.sum(-1), (found.output - found.base_value).numpy(), 1e-12)
+        close(found.values.sum(-1), found.output - found.base_value, 1e-12)
 
 
 def test_superpixels_are_regions_of_their_image():
@@ -115,7 +118,7 @@ def test_superpixels_as_players():
     x = photos()
     model = network(3, 48, 48)
     found = rx.shapley(model, x, players=rx.superpixels(12), n_evaluations=500)
-    close(found.values.sum(-1), (found.output - found.base_value).numpy(), 1e-12)
+    close(found.values.sum(-1), found.output - found.base_value, 1e-12)
     named = rx.superpixels(12).of(x).expand(2, 3, 48, 48)
     assert torch.equal(found.options["players"], named)
     again = rx.shapley(model, x, players=named, n_evaluations=500)
@@ -136,7 +139,7 @@ def test_rows_with_players_of_their_own(estimator):
     found = rx.shapley(model, x, background, players=players, estimator=estimator, n_evaluations=400)
     assert found.values.shape == (3, 2, 6)
     counts = [4, 2, 6]
-    close(found.values.sum(-1), (found.output - found.base_value).numpy(), 1e-12)
+    close(found.values.sum(-1), found.output - found.base_value, 1e-12)
     for row, count in enumerate(counts):
         assert bool((found.values[row, :, count:] == 0).all()) and bool((found.values[row, :, :count] != 0).all())
         # Draws are keyed by a row's number in the call: as the row-th row of any call it is the same row.
@@ -204,7 +207,7 @@ def test_other_methods_take_players_of_each_row(method):
     found = getattr(rx, method)(model, x, players=ragged())
     for row, count in enumerate([4, 2, 6]):
         alone = getattr(rx, method)(model, x, players=ragged()[row])
-        close(found.values[row, :, :count], alone.values[row].numpy(), 1e-12)
+        close(found.values[row, :, :count], alone.values[row], 1e-12)
         assert bool((found.values[row, :, count:] == 0).all())
 
 
@@ -214,7 +217,7 @@ def test_each_row_explains_its_own_target():
     mixed = rx.shapley(model, x, target=[2, 0, 1], players=ragged())
     expected = every.values[torch.arange(3), torch.tensor([2, 0, 1])]
     assert mixed.values.shape == (3, 6) and torch.equal(mixed.values, expected)
-    close(mixed.values.sum(-1), (mixed.output[[0, 1, 2], [2, 0, 1]] - mixed.base_value).numpy(), 1e-12)
+    close(mixed.values.sum(-1), mixed.output[[0, 1, 2], [2, 0, 1]] - mixed.base_value, 1e-12)
 
 
 def test_maps_of_one_s_own_may_have_any_form():
@@ -224,7 +227,7 @@ def test_maps_of_one_s_own_may_have_any_form():
     assert expected.values.shape == (3, 2, 3)
     forms = [
         columns,
-        columns.numpy(),
+        columns.cpu().numpy(),
         columns.tolist(),
         columns.to(torch.int8),
         columns.view(1, 4),
