@@ -38,8 +38,8 @@ _NEEDS = {
     "skimage": ["coalitions/test_player_maps.py"],
 }
 _LACKS = [package for package in _NEEDS if importlib.util.find_spec(package) is None]
-# Estimators of scikit-learn, and results in shap's hands: on the host whatever the device.
-_OF_THE_HOST = ["coalitions/test_shap_agrees.py", "coalitions/test_sklearn.py", "coalitions/test_to_shap.py"]
+# On the host whatever the device: estimators of scikit-learn, results in shap's hands, the resident set.
+_OF_THE_HOST = [f"coalitions/test_{name}.py" for name in ("memory", "shap_agrees", "sklearn", "to_shap")]
 _ELSEWHERE = [] if KIND == "cpu" else _OF_THE_HOST
 collect_ignore = [*(file for package in _LACKS for file in _NEEDS[package]), *_ELSEWHERE]
 
