@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,17 @@ class Estimate:
     standard_error: torch.Tensor | None
     n_evaluations: torch.Tensor
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def unknown(players: int, like: Estimate) -> Estimate:
+    """NaN for a row that an interrupt kept from being begun, in the form of another row's estimate."""
+    ended = {"interrupted": True, "converged": False}
+    facts = {
+        name: ended[name] if name in ended else torch.zeros_like(fact) if isinstance(fact, torch.Tensor) else fact
+        for name, fact in like.facts.items()
+    }
+    values = like.values.new_full((1, players, like.values.shape[2]), math.nan)
+    return Estimate(values, values, torch.zeros_like(like.n_evaluations), facts)
 
 
 def joined(parts: list[Estimate]) -> Estimate:

@@ -10,7 +10,7 @@ import torch
 from reluxfast.coalitions.estimate import Estimate
 from reluxfast.coalitions.game import Game
 from reluxfast.errors import InvalidInput
-from reluxfast.progress import progress_bar
+from reluxfast.progress import Bars, progress_bar
 
 # Players up to which nobody has to ask for it, and at all.
 USUAL_PLAYERS, MOST_PLAYERS = 20, 26
@@ -23,7 +23,7 @@ def evaluations(n: int, backgrounds: int) -> int:
     return backgrounds * max(2**n - 2, 0) + 1
 
 
-def exact(game: Game, budget: int | None) -> Estimate:
+def exact(game: Game, budget: int | None, bars: Bars = progress_bar) -> Estimate:
     """φ_i = Σ_S v(S)·(w(s - 1) if i ∈ S else -w(s)), w(s) = s!(n - s - 1)!/n!, in float64 (Shapley 1953).
 
     Raises:
@@ -39,7 +39,7 @@ def exact(game: Game, budget: int | None) -> Estimate:
         raise InvalidInput("n_evaluations", rule, budget, "Or pass estimator='permutation'")
     weights = np.array([1 / (n * math.comb(n - 1, s)) for s in range(n)])
     values = np.zeros((game.rows, n, game.full.shape[1]))
-    with progress_bar(total=game.rows * 2**n, desc="shapley", unit="coalition") as bar:
+    with bars(total=game.rows * 2**n, desc="shapley", unit="coalition") as bar:
         for row in range(game.rows):
             for start in range(0, 2**n, _STRETCH):
                 listed = np.arange(start, min(start + _STRETCH, 2**n))

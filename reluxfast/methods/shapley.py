@@ -50,6 +50,7 @@ def shapley(
 
     Returns:
         values that sum to output - base_value; standard_error over pairs for sampled orders; options["pairs"] (N,).
+        Whether Ctrl-C ended the sampling of orders is options["interrupted"]: rows that it did not get to are NaN.
     """
     one_of("estimator", estimator, ESTIMATORS)
     one_of("design", design, DESIGNS)
@@ -62,7 +63,7 @@ def shapley(
     n, backgrounds = request.players.count, len(request.background)
     if chosen == "exact":
         game = request.game(evaluations(n, backgrounds))
-        found = exact(game, n_evaluations)
+        found = exact(game, n_evaluations, request.bars)
     elif chosen == "leverage":
         budget = n_evaluations or _LEVERAGE_PER_PLAYER * n * backgrounds
         game = request.game(budget)
@@ -72,7 +73,7 @@ def shapley(
         game = request.game(n_evaluations or how.usual(n, backgrounds))
         chains = request.chains(game)
         facts["path"] = chains.path
-        found = sampled(game, chains, how)
+        found = sampled(game, chains, how, request.bars)
     found.facts = {**facts, **found.facts}
     return found
 

@@ -54,6 +54,7 @@ def test_interrupted_runs_keep_what_they_have(monkeypatch):
     x = rows(3, 8)
     result = rx.shapley(impatient, x, estimator="permutation", tolerance=1e-9, n_evaluations=1 << 20, batch_size=64)
     assert result.options["interrupted"] is True and result.options["converged"] is False
+    assert len(calls) == 12
     assert bool((result.options["pairs"] >= 8).all()) and int(result.options["pairs"].max()) < 1000
     assert torch.allclose(result.values.sum(-1), result.output - result.base_value, atol=1e-6)
     whole = rx.shapley(lambda batch: model(batch), x, estimator="permutation", n_evaluations=1 << 16)
@@ -72,6 +73,7 @@ def test_before_the_first_pair_there_is_nothing(monkeypatch):
 
     result = rx.shapley(impatient, rows(2, 8), estimator="permutation")
     assert bool(result.values.isnan().all()) and result.options["interrupted"] is True
+    assert bool(result.standard_error.isnan().all()) and result.n_evaluations == 1 and len(calls) == 3
 
 
 def test_moments_of_parts_are_those_of_the_whole():
