@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 from reluxfast import ops
 from reluxfast.attribution import Attribution
 from reluxfast.captured import Captured, captured
-from reluxfast.coalitions.estimate import Estimate, joined
+from reluxfast.coalitions.estimate import Estimate, joined, unknown
 from reluxfast.coalitions.first_map import FirstMap
 from reluxfast.coalitions.game import Game, Model
 from reluxfast.coalitions.mlp import Perceptron, PerceptronModel, PerceptronWays, in_order, serves
@@ -27,6 +28,7 @@ from reluxfast.methods.inputs import check_like
 from reluxfast.methods.numbers import positive
 from reluxfast.methods.options import check_options, defaults
 from reluxfast.methods.targets import flat_targets
+from reluxfast.progress import PartsBar
 from reluxfast.sklearn_models import is_estimator, perceptron_of
 
 # Options of every coalition method, beside its own.
@@ -144,7 +146,7 @@ def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dic
     flat = order.rows(x).contiguous()
     # Rows with players of their own are games of their own.
     width = len(x) if len(named) == 1 else 1
-    parts, games = [], []
+    requests = []
     for number, own_players in enumerate(players):
         start, stop = number * width, (number + 1) * width
         request = GameRequest(
@@ -162,10 +164,30 @@ def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dic
             source.path,
             source.ways,
         )
-        parts.append(function(request, **own))
-        games.append(request.made)
+        requests.append(request)
+    estimate = joined(_estimates(requests, lambda request: function(request, **own), method))
+    games = [request.made for request in requests if request.made is not None]
     facts = {} if options.get("players") is None else {"players": named}
-    return _result(games, joined(parts), rows, source.model.inner, target, method, {**options, **facts})
+    return _result(games, estimate, rows, source.model.inner, target, method, {**options, **facts})
+
+
+def _estimates(requests: list[GameRequest], estimate: Callable[[GameRequest], Estimate], method: str) -> list[Estimate]:
+    """What is found for one request after the other; NaN for those that an interrupt kept from being begun."""
+    found: list[Estimate] = []
+    with PartsBar(len(requests), desc=method, unit="row") as bar:
+        for request in requests:
+            request.bars = bar.part
+            try:
+                found.append(estimate(request))
+            except KeyboardInterrupt:
+                # Before its sampling began: what was found for the others stays, where sampling can be interrupted.
+                if not found or "interrupted" not in found[0].facts:
+                    raise
+                break
+            if found[-1].facts.get("interrupted"):
+                break
+            bar.done(len(found))
+    return found + [unknown(request.players.count, found[0]) for request in requests[len(found) :]]
 
 
 def _choice(target: Any, inner: tuple[int, ...], rows: int, start: int, stop: int) -> torch.Tensor | None:
@@ -199,7 +221,7 @@ def _result(
     counted = estimate.n_evaluations.unique()
     return Attribution(
         values=shaped(estimate.values),
-        output=torch.cat([game.output for game in games]).to(x.dtype).reshape(len(x), *inner),
+        output=_of_rows(x, [game.output for game in games]).reshape(len(x), *inner),
         target=target,
         method=method,
         options={
@@ -209,8 +231,14 @@ def _result(
             "batch_size": games[0].tile,
             **estimate.facts,
         },
-        base_value=torch.cat([game.base for game in games]).to(x.dtype).reshape(len(x), *outputs),
+        base_value=_of_rows(x, [game.base for game in games]).reshape(len(x), *outputs),
         standard_error=shaped(estimate.standard_error),
         n_evaluations=int(counted[0]) if len(counted) == 1 else estimate.n_evaluations,
         inputs=x,
     )
+
+
+def _of_rows(x: torch.Tensor, found: list[torch.Tensor]) -> torch.Tensor:
+    """What games found (R, K) in x's dtype, NaN for rows that none was made for."""
+    known = torch.cat(found).to(x.dtype)
+    return torch.cat([known, known.new_full((len(x) - len(known), known.shape[1]), math.nan)])

@@ -38,13 +38,17 @@ _NEEDS = {
     "skimage": ["coalitions/test_player_maps.py"],
 }
 _LACKS = [package for package in _NEEDS if importlib.util.find_spec(package) is None]
-collect_ignore = [file for package in _LACKS for file in _NEEDS[package]]
+# On the host whatever the device: estimators of scikit-learn, results in shap's hands, the resident set.
+_OF_THE_HOST = [f"coalitions/test_{name}.py" for name in ("memory", "shap_agrees", "sklearn", "to_shap")]
+_ELSEWHERE = [] if KIND == "cpu" else _OF_THE_HOST
+collect_ignore = [*(file for package in _LACKS for file in _NEEDS[package]), *_ELSEWHERE]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Says which backends are tested and why the others are not, and what is left out."""
     backends = [f"backend {name}: {reason or 'tested'}" for name, reason in available_backends(KIND).items()]
-    return backends + [f"{package} is not installed: left out {', '.join(_NEEDS[package])}" for package in _LACKS]
+    lacking = [f"{package} is not installed: left out {', '.join(_NEEDS[package])}" for package in _LACKS]
+    return [*backends, *lacking, *(f"about the CPU: left out {file}" for file in _ELSEWHERE)]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

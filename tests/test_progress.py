@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from reluxfast import progress
-from reluxfast.progress import progress_bar
+from reluxfast.progress import PartsBar, progress_bar
 
 
 class Terminal(io.StringIO):
@@ -37,6 +38,24 @@ def test_a_notebook_has_bars_though_its_stream_is_no_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(progress, "_IN_NOTEBOOK", True)
     assert not progress_bar(desc="work", total=3).disable
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_parts_share_a_bar(monkeypatch, parts):
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setattr(progress, "tqdm", partial(progress.tqdm, mininterval=0, miniters=0))
+    with PartsBar(parts, desc="whole", unit="row") as whole:
+        whole._whole.delay = 0
+        for part in range(parts):
+            with whole.part(total=8, desc="steps", unit="step") as bar:
+                for _ in range(4):
+                    bar.update(1)
+                assert getattr(bar, "n", part + 0.5) == (4 if parts == 1 else part + 0.5)
+            whole.done(part + 1)
+    drawn = [float(n) for n in re.findall(r"whole[^\r]* ([0-9.]+)/4\.00", err.getvalue())]
+    assert drawn[-1:] == ([] if parts == 1 else [4]) and drawn == sorted(drawn)
+    assert parts == 1 or {0.12, 0.25, 0.5, 3.12} <= set(drawn)
 
 
 def test_every_bar_of_the_package_is_one_of_these():

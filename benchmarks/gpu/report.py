@@ -24,15 +24,22 @@ import torch
 from benchmarks import rows
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("build", "tests", "ops", "guided", "lrp", "sanitizer")
+STAGES = ("build", "tests", "ops", "guided", "lrp", "shapley", "sanitizer")
 # Seconds; together below ten minutes.
-LIMITS = {"build": 150, "tests": 180, "ops": 40, "guided": 70, "lrp": 110, "sanitizer": 35}
+LIMITS = {"build": 140, "tests": 170, "ops": 40, "guided": 65, "lrp": 95, "shapley": 40, "sanitizer": 35}
 # torch.compile alone would take most of its stage; entry 6 of QUEUE.md runs it.
 _GUIDED = ("reluxfast cuda", "reluxfast triton", "autograd channels_last", "captum", "captum channels_last", "bare")
 _LRP = ("reluxfast cuda", "reluxfast triton", "zennit", "zennit channels_last", "bare")
 # What is run under compute-sanitizer, which slows kernels down a hundredfold.
 _SANITIZED = "tests/ops/test_gate.py::test_in_place tests/ops/test_max_pool.py::test_reverse"
-_TESTED = ("tests/ops", "tests/relevance", "tests/methods", "tests/lrp", "tests/test_validate.py")
+_TESTED = (
+    "tests/ops",
+    "tests/relevance",
+    "tests/methods",
+    "tests/lrp",
+    "tests/coalitions",
+    "tests/test_validate.py",
+)
 
 
 @dataclass
@@ -213,6 +220,7 @@ def main(argv: list[str] | None = None) -> int:
         "ops": lambda: benchmark("ops", ["benchmarks.gpu.ops", "--device", str(device)], out),
         "guided": lambda: benchmark("guided", guided(device), out),
         "lrp": lambda: benchmark("lrp", lrp(device), out),
+        "shapley": lambda: benchmark("shapley", shapley(device), out),
         "sanitizer": lambda: sanitizer(out, device),
     }
     found = []
@@ -242,6 +250,11 @@ def lrp(device: torch.device) -> list[str]:
     rules = _repeated("--composite", ("epsilon_plus", "epsilon_alpha2_beta1"))
     chosen = _repeated("--provider", _LRP)
     return ["benchmarks.lrp", "--device", str(device), *cases, *rules, *chosen, "--rounds", "5"]
+
+
+def shapley(device: torch.device) -> list[str]:
+    """Module and arguments of the Shapley stage."""
+    return ["benchmarks.gpu.chains", "--device", str(device)]
 
 
 def _repeated(option: str, values: Sequence[str]) -> list[str]:

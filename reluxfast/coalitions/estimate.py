@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,13 +26,25 @@ class Estimate:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+def unknown(players: int, like: Estimate) -> Estimate:
+    """NaN for a row that an interrupt kept from being begun, in the form of another row's estimate."""
+    ended = {"interrupted": True, "converged": False}
+    facts = {
+        name: ended[name] if name in ended else torch.zeros_like(fact) if isinstance(fact, torch.Tensor) else fact
+        for name, fact in like.facts.items()
+    }
+    values = like.values.new_full((1, players, like.values.shape[2]), math.nan)
+    return Estimate(values, values, torch.zeros_like(like.n_evaluations), facts)
+
+
 def joined(parts: list[Estimate]) -> Estimate:
     """Estimates of different rows as one; where rows have fewer players than others, values of 0 follow theirs."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
     flags = {"interrupted": any, "converged": all}
-    facts = {name: _fact([part.facts[name] for part in parts]) for name in first.facts if name not in flags}
+    device = first.values.device
+    facts = {name: _fact([part.facts[name] for part in parts], device) for name in first.facts if name not in flags}
     for name, agreed in flags.items():
         found = [part.facts[name] for part in parts if name in part.facts]
         if found:
@@ -44,11 +57,11 @@ def joined(parts: list[Estimate]) -> Estimate:
     )
 
 
-def _fact(found: list[Any]) -> Any:
+def _fact(found: list[Any], device: torch.device) -> Any:
     """A fact of all rows: theirs in a row where it differs from row to row."""
     if isinstance(found[0], torch.Tensor):
         return torch.cat(found)
-    return found[0] if all(fact == found[0] for fact in found) else torch.tensor(found)
+    return found[0] if all(fact == found[0] for fact in found) else torch.tensor(found, device=device)
 
 
 def _padded(values: list[torch.Tensor]) -> torch.Tensor:

@@ -12,7 +12,7 @@ from reluxfast.coalitions.estimate import Estimate
 from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.inert import inert
 from reluxfast.errors import InvalidInput
-from reluxfast.progress import progress_bar
+from reluxfast.progress import Bars, progress_bar
 
 # Players up to which nobody has to ask for it, and at all.
 USUAL_PLAYERS, MOST_PLAYERS = 20, 26
@@ -38,14 +38,14 @@ def refuse_too_many(n: int, backgrounds: int, budget: int | None) -> None:
         raise InvalidInput("n_evaluations", rule, budget, "Or pass estimator='permutation'")
 
 
-def exact(game: Game, cube: Cube) -> Estimate:
+def exact(game: Game, cube: Cube, bars: Bars = progress_bar) -> Estimate:
     """φ_i = Σ_S v(S)·(w(s - 1) if i ∈ S else -w(s)), w(s) = s!(n - s - 1)!/n!, in float64 (Shapley 1953)."""
     n = game.n
     sums = _Sums(game)
     coalitions, height = cube.at_once()
     width = min(coalitions, 2**n)
     height = min(height, max(1, coalitions // width))
-    with progress_bar(total=game.rows * 2**n, desc="shapley", unit="coalition") as bar:
+    with bars(total=game.rows * 2**n, desc="shapley", unit="coalition") as bar:
         for first in range(0, game.rows, height):
             some = range(first, min(first + height, game.rows))
             for start in range(0, 2**n, width):

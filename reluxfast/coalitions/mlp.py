@@ -104,7 +104,8 @@ class PerceptronWays:
         """See `Ways`."""
         first, *weights = self.layers.weights
         bias, *biases = self.layers.biases
-        if not weights:
+        taken = bool(weights) and ops.takes("mlp_outer_sums", first, first, weights, biases)
+        if not taken:
             return WrittenCube(game, PerceptronChains.path)
 
         def behind(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:

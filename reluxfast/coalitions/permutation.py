@@ -13,7 +13,7 @@ from reluxfast.coalitions.estimate import Estimate
 from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.moments import Moments
 from reluxfast.errors import InvalidInput
-from reluxfast.progress import progress_bar
+from reluxfast.progress import Bars, progress_bar
 
 # Pairs per row where neither a budget nor a tolerance is given.
 DEFAULT_PAIRS = 32
@@ -51,7 +51,7 @@ class Sampling:
         return 2 * DEFAULT_PAIRS * n * (backgrounds if self.every_background else 1)
 
 
-def sampled(game: Game, chains: Chains, how: Sampling) -> Estimate:
+def sampled(game: Game, chains: Chains, how: Sampling, bars: Bars = progress_bar) -> Estimate:
     """Mean over units of the marginals of each player, and sd / √units.
 
     The unit is a pair of an order and its reverse (an order alone if plain). Each row stops for itself, at numbers of
@@ -69,7 +69,7 @@ def sampled(game: Game, chains: Chains, how: Sampling) -> Estimate:
     interrupted = False
     open_rows = torch.arange(rows, device=game.x.device)
     looks = [most] if how.tolerance is None else _looks(most, step)
-    with progress_bar(total=rows * most, desc="shapley", unit="pair" if how.antithetic else "order") as bar:
+    with bars(total=rows * most, desc="shapley", unit="pair" if how.antithetic else "order") as bar:
         try:
             done = 0
             for look in looks:
@@ -84,9 +84,7 @@ def sampled(game: Game, chains: Chains, how: Sampling) -> Estimate:
     values, error = moments.mean, moments.standard_error
     values = torch.where(moments.count.view(-1, 1, 1) > 0, values, math.nan)
     values = values + _residual(game, values, error)
-    facts = {"pairs" if how.antithetic else "orders": moments.count}
-    if interrupted:
-        facts["interrupted"] = True
+    facts = {"pairs" if how.antithetic else "orders": moments.count, "interrupted": interrupted}
     if how.tolerance is not None:
         facts["converged"] = not interrupted and not len(open_rows)
     return Estimate(values, error, moments.count * cost + 1, facts)

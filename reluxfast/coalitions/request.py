@@ -14,6 +14,7 @@ from reluxfast.coalitions.game import Game, Model
 from reluxfast.coalitions.models import RowOrder
 from reluxfast.coalitions.players import Players
 from reluxfast.errors import InvalidInput
+from reluxfast.progress import Bars, progress_bar
 
 # One call of the model: input bytes, rows where they are few, and rows at most.
 _CALL_BYTES = 32 << 20
@@ -44,7 +45,8 @@ class GameRequest:
     memory_budget: bytes that one call may take, or None.
     path: how the model is evaluated, for the result's options.
     ways: faster ones through the model, or None.
-    made: the game last made.
+    bars: makes the bar of an estimator that has one.
+    made: the game last made, whose outputs of x and of the background are known.
     """
 
     model: Model
@@ -60,6 +62,7 @@ class GameRequest:
     memory_budget: int | None = None
     path: str = "model"
     ways: Ways | None = None
+    bars: Bars = progress_bar
     made: Game | None = None
 
     def game(self, evaluations: int) -> Game:
@@ -69,11 +72,12 @@ class GameRequest:
             evaluations: outputs of the model that one row will take.
         """
         tile = self._tile(evaluations)
-        self.made = Game(self.model, self.x, self.background, self.players, tile, self.first_row)
-        _ = self.made.output
+        made = Game(self.model, self.x, self.background, self.players, tile, self.first_row)
+        _ = made.output
         chosen = self.choose()
-        self.made.chosen = None if chosen is None else chosen.to(self.x.device)
-        return self.made
+        made.chosen = None if chosen is None else chosen.to(self.x.device)
+        self.made = made
+        return made
 
     def chains(self, game: Game) -> Chains:
         """The fastest way to walk chains of this game."""

@@ -68,9 +68,10 @@ def lime(
     rest = apart - np.einsum("mi,irk->rmk", z - middle, solved)
     total = np.einsum("m,rmk->rk", share, apart**2)
     left = np.einsum("m,rmk->rk", share, rest**2)
-    facts = {
-        "intercept": torch.from_numpy(mean - np.einsum("i,irk->rk", middle, solved)),
-        "r2": torch.from_numpy(1 - left / np.where(total > 0, total, 1)),
+    found = {
+        "intercept": mean - np.einsum("i,irk->rk", middle, solved),
+        "r2": 1 - left / np.where(total > 0, total, 1),
     }
+    facts = {name: torch.from_numpy(fact).to(game.x.device) for name, fact in found.items()}
     values = torch.from_numpy(solved.transpose(1, 0, 2)).to(game.x.device)
     return Estimate(values, None, torch.full_like(game.numbers, n_evaluations * backgrounds + 1), facts)

@@ -50,6 +50,7 @@ def shapley(
 
     Returns:
         values that sum to output - base_value; standard_error over pairs for sampled orders; options["pairs"] (N,).
+        Whether Ctrl-C ended the sampling of orders is options["interrupted"]: rows that it did not get to are NaN.
     """
     one_of("estimator", estimator, ESTIMATORS)
     one_of("design", design, DESIGNS)
@@ -65,7 +66,7 @@ def shapley(
         game = request.game(evaluations(n, backgrounds))
         cube = request.cube(game)
         facts["path"] = cube.path
-        found = exact(game, cube)
+        found = exact(game, cube, request.bars)
     elif chosen == "leverage":
         budget = n_evaluations or _LEVERAGE_PER_PLAYER * n * backgrounds
         game = request.game(budget)
@@ -75,7 +76,7 @@ def shapley(
         game = request.game(n_evaluations or how.usual(n, backgrounds))
         chains = request.chains(game)
         facts["path"] = chains.path
-        found = sampled(game, chains, how)
+        found = sampled(game, chains, how, request.bars)
     found.facts = {**facts, **found.facts}
     return found
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from reluxfast.errors import BackendUnavailable
-from reluxfast.ops._register import WITHOUT_KERNEL, WITHOUT_TRITON, beyond_triton, triton_implementation
+from reluxfast.ops._register import ON_TRITON, WITHOUT_KERNEL, WITHOUT_TRITON, beyond_triton, triton_implementation
 from reluxfast.ops.accumulate_moments import accumulate_moments_inplace_reference
 from reluxfast.ops.backend import (
     active_backend,
@@ -100,13 +100,17 @@ def _implementation(name: str, x: Tensor) -> Callable:
 
 
 def _has_cuda(name: str) -> bool:
-    return torch._C._dispatch_has_kernel_for_dispatch_key(_IMPLEMENTATIONS[name][0].name(), "CUDA")
+    operator = _IMPLEMENTATIONS[name][0].name()
+    return name not in ON_TRITON and torch._C._dispatch_has_kernel_for_dispatch_key(operator, "CUDA")
 
 
 def takes(name: str, *arguments: Any) -> bool:
-    """Whether the backend in force takes a call of an op; one asked for by name does so with its own kernels alone."""
+    """Whether the backend in force takes a call of an op; one asked for by name does so with its own kernels alone.
+
+    Where Triton answers for "auto" on CUDA, False for what the slow reference would have to do.
+    """
     chosen = active_backend()
-    if chosen == "triton":
+    if chosen == "triton" or (chosen == "auto" and name in ON_TRITON and arguments[0].device.type == "cuda"):
         return beyond_triton(name, arguments) is None
     return chosen != "cuda" or _has_cuda(name)
 

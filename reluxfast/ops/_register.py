@@ -24,6 +24,8 @@ FAKES: dict[str, Callable] = {}
 WITHOUT_KERNEL = "Use backend 'auto' or 'reference'"
 # Ops that have no Triton kernel.
 WITHOUT_TRITON: set[str] = set()
+# Ops for which the dispatcher has Triton's kernel on CUDA.
+ON_TRITON: set[str] = set()
 # Of ops whose Triton kernel does not take every call: why it does not take this one, None if it does.
 _LIMITS: dict[str, Callable[..., str | None]] = {}
 
@@ -114,6 +116,7 @@ def _register_triton(name: str, reference: Callable) -> None:
     compiled = native.MISSING_REASON is None and torch._C._dispatch_has_kernel_for_dispatch_key(qualified, "CUDA")
     if triton_state.MISSING_REASON is None and not compiled:
         torch.library.impl(qualified, "CUDA", triton_or_reference(name, reference))
+        ON_TRITON.add(name)
 
 
 def register(

@@ -189,6 +189,24 @@ def test_a_stage_asks_for_what_its_benchmark_has(stage):
     assert BASES["cuda"] in asked.provider and asked.device == "cuda"
 
 
+def test_the_shapley_stage_measures_every_network_on_the_gpu():
+    module, *arguments = report.shapley(torch.device("cuda"))
+    asked = chains.parser().parse_args(arguments)
+    assert module == chains.__name__ and asked.device == "cuda" and not asked.network
+
+
+def test_the_shapley_stage_reports_its_rows(tmp_path, monkeypatch):
+    tiny = ["--backend", "reference", "--network", "30-128-64-1", "--rows", "2", "--pairs", "1", "--matmul", "8"]
+    stage = report.shapley
+    monkeypatch.setattr(report, "shapley", lambda device: [*stage(device), *tiny, "--rounds", "1"])
+    assert report.main(["--device", "cpu", "--out", str(tmp_path), "--stage", "shapley"]) == 0
+    (written,) = json.loads((tmp_path / "report.json").read_text())["stages"]
+    found = written["facts"]["rows"]
+    assert written["ok"] and {row["network"] for row in found} == {"30-128-64-1"}
+    assert {"masked", "reference"} <= {row["form"] for row in found}
+    assert all(row["ns_per_evaluation"] > 0 and row["environment"]["device"] == "cpu" for row in found)
+
+
 def test_a_report_without_a_gpu(capsys):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

@@ -1,4 +1,4 @@
-"""Real tables and networks trained on them."""
+"""Real tables and networks trained on them: read and trained on the CPU, then moved to the device of the tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_breast_cancer
 from torch import Tensor, nn
+
+from tests.coalitions.support import on_device
+from tests.device import DEVICE
 
 
 def standardised(x: Tensor) -> Tensor:
@@ -16,7 +19,7 @@ def standardised(x: Tensor) -> Tensor:
 def breast_cancer() -> tuple[Tensor, Tensor]:
     """Standardised rows (569, 30) float32, and classes int64: 0 malignant, 1 benign."""
     data = load_breast_cancer()
-    return standardised(torch.tensor(data.data)).float(), torch.tensor(data.target)
+    return standardised(torch.from_numpy(data.data)).float().to(DEVICE), torch.from_numpy(data.target).to(DEVICE)
 
 
 def products(x: Tensor, count: int) -> Tensor:
@@ -27,7 +30,10 @@ def products(x: Tensor, count: int) -> Tensor:
 
 def trained(x: Tensor, y: Tensor, *widths: int, epochs: int = 40) -> nn.Sequential:
     """A classifier x.shape[1]-*widths with ReLUs, which tells at least 95 % of its own rows apart."""
-    torch.manual_seed(0)
+    return on_device(_trained, x.cpu(), y.cpu(), widths, epochs)
+
+
+def _trained(x: Tensor, y: Tensor, widths: tuple[int, ...], epochs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in zip((x.shape[1], *widths), widths, strict=False):
         layers += [nn.Linear(before, after), nn.ReLU()]
@@ -39,4 +45,4 @@ def trained(x: Tensor, y: Tensor, *widths: int, epochs: int = 40) -> nn.Sequenti
             F.cross_entropy(model(x[some]), y[some]).backward()
             optimizer.step()
     assert float((model(x).argmax(1) == y).double().mean()) > 0.95
-    return model.eval()
+    return model

@@ -9,7 +9,7 @@ from torch import nn
 
 import reluxfast as rx
 from reluxfast.coalitions.designs import background_rows, orders
-from tests.coalitions.support import close, network, rows, tables
+from tests.coalitions.support import array, close, network, path_of_perceptron, rows, tables
 from tests.oracles.coalitions import permutation_estimate, spread_residual
 from tests.oracles.games import IntegerLayer, Linear, Quadratic, Unanimity
 
@@ -34,10 +34,10 @@ def test_equals_a_walk_over_the_same_orders(design, backgrounds):
     walked, cycle = orders(design, 9, numbers, range(units), 6), background_rows(9, numbers, range(units), backgrounds)
     for row in range(3):
         each = tables(model, x[row], background)
-        found = permutation_estimate(each, walked[row].numpy(), design != "plain", cycle[row].numpy())
+        found = permutation_estimate(each, array(walked[row]), design != "plain", array(cycle[row]))
         close(result.values[row], found.values.T, 1e-10)
         close(result.standard_error[row], found.standard_error.T, 1e-9)
-    close(result.values.sum(-1), (result.output - result.base_value).numpy(), 1e-12)
+    close(result.values.sum(-1), result.output - result.base_value, 1e-12)
 
 
 def test_every_background_row_for_every_order():
@@ -48,7 +48,7 @@ def test_every_background_row_for_every_order():
     walked = orders("antithetic", 0, torch.arange(2), range(7), 6)
     for row in range(2):
         mean = tables(model, x[row], background).mean(0)
-        found = permutation_estimate(mean, walked[row].numpy())
+        found = permutation_estimate(mean, array(walked[row]))
         close(result.values[row], found.values.T, 1e-10)
         close(result.standard_error[row], found.standard_error.T, 1e-9)
 
@@ -59,7 +59,7 @@ def test_background_rows_are_averaged_in_float64():
     nn.init.ones_(model.weight), nn.init.zeros_(model.bias)
     background = torch.tensor([[-1e8, 0.0], [-1.0, 0.0], [1e8, 0.0]])
     result = sampled(model, torch.zeros(1, 2), background, background_mode="all", n_evaluations=3 * 4 + 1)
-    assert result.options["path"] == "mlp"
+    assert result.options["path"] == path_of_perceptron(torch.float32, 1, 2)
     close(result.values, np.array([[1 / 3, 0]]), 1e-7)
 
 
@@ -70,11 +70,11 @@ def test_backgrounds_that_are_not_used_equally_often():
     walked = orders("antithetic", 0, torch.arange(3), range(3), 6)
     cycle = background_rows(0, torch.arange(3), range(3), 5)
     for row in range(3):
-        found = permutation_estimate(tables(model, x[row], background), walked[row].numpy(), True, cycle[row].numpy())
-        total = (result.output - result.base_value)[row].numpy()
+        found = permutation_estimate(tables(model, x[row], background), array(walked[row]), True, array(cycle[row]))
+        total = array((result.output - result.base_value)[row])
         assert np.abs(found.values.sum(0) - total).max() > 1e-3
         close(result.values[row], spread_residual(found.values, found.standard_error, total).T, 1e-10)
-    close(result.values.sum(-1), (result.output - result.base_value).numpy(), 1e-12)
+    close(result.values.sum(-1), result.output - result.base_value, 1e-12)
 
 
 def test_one_unit_has_no_error_and_still_adds_up():
@@ -83,7 +83,7 @@ def test_one_unit_has_no_error_and_still_adds_up():
     model = network(6).double()
     result = sampled(model, x, background, n_evaluations=PAIR + 1)
     assert bool(result.standard_error.isnan().all())
-    close(result.values.sum(-1), (result.output - result.base_value).numpy(), 1e-12)
+    close(result.values.sum(-1), result.output - result.base_value, 1e-12)
     assert bool((result.values[0, :, 2] == 0).all())
 
 
@@ -106,13 +106,14 @@ def test_large_games_within_their_errors(game, design):
     made = game(np.random.default_rng(1), 60)
     result = rx.shapley(
         made.module(),
-        torch.from_numpy(made.x[None]).float(),
-        torch.from_numpy(made.baseline).float(),
+        torch.tensor(made.x[None]).float(),
+        torch.tensor(made.baseline).float(),
         estimator="permutation",
         design=design,
         n_evaluations=2 * 59 * 118 + 1,
     )
-    z = (result.values[0].double().numpy() - made.shapley().T) / (result.standard_error[0].double().numpy() + 1e-6)
+    values, error = (array(found[0].double()) for found in (result.values, result.standard_error))
+    z = (values - made.shapley().T) / (error + 1e-6)
     # 120 comparisons with at least 117 degrees of freedom: a t quantile at 1 - 0.001/240.
     assert np.abs(z).max() < 4.9
     assert np.abs(z).max() > 0.5
@@ -135,7 +136,7 @@ def test_exchanging_input_and_baseline_changes_the_sign():
     x, baseline = rows(1, 6).double(), rows(1, 6, 3).double()
     model = network(6).double()
     there, back = sampled(model, x, baseline), sampled(model, baseline, x)
-    close(there.values, -back.values.numpy(), 1e-12)
+    close(there.values, -back.values, 1e-12)
 
 
 def test_outputs_do_not_know_of_each_other():

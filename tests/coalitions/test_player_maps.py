@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import numpy as np
@@ -11,20 +12,25 @@ from skimage.data import astronaut, coffee
 from torch import nn
 
 import reluxfast as rx
+from reluxfast import progress
+from reluxfast.coalitions import chains
 from reluxfast.extras import MissingExtra
 from reluxfast.player_maps import means, spread
-from tests.coalitions.support import close, rows
+from tests.coalitions.support import close, normal, on_device, rows
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return normal(*shape, seed=seed, dtype=torch.float64)
 
 
 def network(*row: int, outputs: int = 2) -> nn.Sequential:
     """Flattened rows through one hidden layer, in float64."""
-    torch.manual_seed(0)
-    hidden = nn.Linear(int(np.prod(row)), 12)
-    return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(12, outputs)).double().eval()
+
+    def layers() -> nn.Sequential:
+        hidden = nn.Linear(int(np.prod(row)), 12)
+        return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(12, outputs)).double()
+
+    return on_device(layers)
 
 
 def photos(side: int = 48) -> torch.Tensor:
@@ -65,7 +71,7 @@ def test_patches_are_the_players_of_every_channel(estimator):
     by_hand = (torch.arange(5) // 2).view(5, 1) * 2 + torch.arange(7) // 4
     expected = rx.shapley(model, x, baseline, players=by_hand, estimator=estimator)
     assert found.values.shape == (3, 2, 6) and torch.equal(found.values, expected.values)
-    close(found.values.sum(-1), (found.output - found.base_value).numpy(), 1e-12)
+    close(found.values.sum(-1), found.output - found.base_value, 1e-12)
     assert found.options["players"].shape == (1, 2, 5, 7)
     laid = found.on_elements()
     assert laid.shape == (3, 2, 2, 5, 7)
@@ -79,7 +85,7 @@ def test_series_and_volumes():
         x = images(2, *row)
         found = rx.shapley(network(*row), x, players=rx.patches(size), estimator="permutation")
         assert found.on_elements().shape == (2, 2, *row)
-        close(found.values.sum(-1), (found.output - found.base_value).numpy(), 1e-12)
+        close(found.values.sum(-1), found.output - found.base_value, 1e-12)
 
 
 def test_superpixels_are_regions_of_their_image():
@@ -115,7 +121,7 @@ def test_superpixels_as_players():
     x = photos()
     model = network(3, 48, 48)
     found = rx.shapley(model, x, players=rx.superpixels(12), n_evaluations=500)
-    close(found.values.sum(-1), (found.output - found.base_value).numpy(), 1e-12)
+    close(found.values.sum(-1), found.output - found.base_value, 1e-12)
     named = rx.superpixels(12).of(x).expand(2, 3, 48, 48)
     assert torch.equal(found.options["players"], named)
     again = rx.shapley(model, x, players=named, n_evaluations=500)
@@ -136,7 +142,7 @@ def test_rows_with_players_of_their_own(estimator):
     found = rx.shapley(model, x, background, players=players, estimator=estimator, n_evaluations=400)
     assert found.values.shape == (3, 2, 6)
     counts = [4, 2, 6]
-    close(found.values.sum(-1), (found.output - found.base_value).numpy(), 1e-12)
+    close(found.values.sum(-1), found.output - found.base_value, 1e-12)
     for row, count in enumerate(counts):
         assert bool((found.values[row, :, count:] == 0).all()) and bool((found.values[row, :, :count] != 0).all())
         # Draws are keyed by a row's number in the call: as the row-th row of any call it is the same row.
@@ -172,18 +178,92 @@ def test_facts_of_rows_that_differ():
     assert found.options["coalitions"] == 16
 
 
-def test_interrupted_rows_among_others():
-    model, calls = network(2, 8), []
+def interrupted_at(call, model):
+    """The model as a function that is interrupted at one of its calls, and the batch sizes of these."""
+    calls = []
 
     def impatient(batch):
         calls.append(len(batch))
-        if len(calls) == 5:
+        if len(calls) == call:
             raise KeyboardInterrupt
         return model(batch)
 
-    found = rx.shapley(impatient, images(3, 2, 8), players=ragged(), estimator="permutation", batch_size=16)
-    assert found.options["interrupted"] is True
-    assert bool(found.values[0].isnan().any()) and bool(found.values[2].isfinite().all())
+    return impatient, calls
+
+
+# Calls of f on three rows with 4, 2 and 6 players, 16 at a time: 1 and 12, 1 and 4, 1 and 20.
+@pytest.mark.parametrize(
+    ("at", "pairs", "spent"),
+    [
+        (5, [0, 0, 0], [1, 0, 0]),
+        (14, [32, 0, 0], [193, 0, 0]),
+        (16, [32, 0, 0], [193, 1, 0]),
+        (19, [32, 32, 0], [193, 65, 0]),
+        (40, [32, 32, 32], [193, 65, 321]),
+    ],
+)
+def test_an_interrupt_ends_the_run(at, pairs, spent):
+    model, (impatient, calls) = network(2, 8), interrupted_at(at, network(2, 8))
+    options = {"players": ragged(), "estimator": "permutation", "batch_size": 16}
+    found = rx.shapley(impatient, images(3, 2, 8), **options)
+    whole = rx.shapley(lambda batch: model(batch), images(3, 2, 8), **options)
+    assert whole.options["interrupted"] is False
+    # After an interrupt f is asked for nothing more.
+    assert len(calls) == min(at, 39) and found.options["interrupted"] is (at < 40)
+    assert found.options["pairs"].tolist() == pairs
+    assert torch.as_tensor(found.n_evaluations).tolist() == spent
+    for row, count in enumerate([4, 2, 6]):
+        done, begun = pairs[row] > 0, spent[row] > 0
+        for values, expected in ((found.values, whole.values), (found.standard_error, whole.standard_error)):
+            assert torch.equal(values[row], expected[row]) if done else bool(values[row, :, :count].isnan().all())
+            assert bool((values[row, :, count:] == 0).all())
+        for values, expected in ((found.output, whole.output), (found.base_value, whole.base_value)):
+            assert torch.equal(values[row], expected[row]) if begun else bool(values[row].isnan().all())
+
+
+def test_an_interrupted_row_keeps_its_pairs(monkeypatch):
+    monkeypatch.setattr(chains, "_JOBS", 16)
+    impatient, _ = interrupted_at(7, network(2, 8))
+    options = {"players": ragged(), "estimator": "permutation", "tolerance": 1e-9, "batch_size": 16}
+    found = rx.shapley(impatient, images(3, 2, 8), n_evaluations=2000, **options)
+    assert found.options["pairs"].tolist() == [10, 0, 0] and found.options["converged"] is False
+    close(found.values[0].sum(-1), found.output[0] - found.base_value[0], 1e-12)
+
+
+def test_rows_that_were_not_begun_have_not_converged():
+    model, (impatient, _) = network(2, 8), interrupted_at(5, network(2, 8))
+    options = {"players": ragged(), "estimator": "permutation", "tolerance": 1e9, "batch_size": 16}
+    found = rx.shapley(impatient, images(3, 2, 8), **options)
+    assert found.options["pairs"].tolist() == [8, 0, 0]
+    assert found.options["interrupted"] is True and found.options["converged"] is False
+    assert rx.shapley(lambda batch: model(batch), images(3, 2, 8), **options).options["converged"] is True
+
+
+@pytest.mark.parametrize(("estimator", "at"), [("permutation", 1), ("exact", 3), ("leverage", 3)])
+def test_an_interrupt_that_leaves_nothing_is_raised(estimator, at):
+    impatient, _ = interrupted_at(at, network(2, 8))
+    with pytest.raises(KeyboardInterrupt):
+        rx.shapley(impatient, images(3, 2, 8), players=ragged(), estimator=estimator)
+
+
+@pytest.mark.parametrize("method", ["shapley", "lime"])
+@pytest.mark.parametrize("players", [ragged, lambda: None], ids=["own", "shared"])
+def test_one_bar_for_all_rows(monkeypatch, method, players):
+    bars = []
+
+    class Recorded(progress.tqdm):
+        def __init__(self, *args, **options):
+            shown = options["disable"] is not True
+            super().__init__(*args, **{**options, "disable": not shown, "file": io.StringIO()})
+            bars.extend([self] * shown)
+
+    monkeypatch.setattr(progress, "tqdm", Recorded)
+    x, model, own = images(3, 2, 8), network(2, 8), players is ragged
+    options = {"estimator": "permutation"} if method == "shapley" else {}
+    getattr(rx, method)(model, x, players=players(), **options)
+    shown = [(bar.desc, bar.unit, bar.total, round(bar.n, 9)) for bar in bars]
+    expected = [(method, "row", 3, 3)] if own else [("shapley", "pair", 96, 96)] if method == "shapley" else []
+    assert shown == expected
 
 
 def test_rows_with_players_of_their_own_on_elements():
@@ -204,7 +284,7 @@ def test_other_methods_take_players_of_each_row(method):
     found = getattr(rx, method)(model, x, players=ragged())
     for row, count in enumerate([4, 2, 6]):
         alone = getattr(rx, method)(model, x, players=ragged()[row])
-        close(found.values[row, :, :count], alone.values[row].numpy(), 1e-12)
+        close(found.values[row, :, :count], alone.values[row], 1e-12)
         assert bool((found.values[row, :, count:] == 0).all())
 
 
@@ -214,7 +294,7 @@ def test_each_row_explains_its_own_target():
     mixed = rx.shapley(model, x, target=[2, 0, 1], players=ragged())
     expected = every.values[torch.arange(3), torch.tensor([2, 0, 1])]
     assert mixed.values.shape == (3, 6) and torch.equal(mixed.values, expected)
-    close(mixed.values.sum(-1), (mixed.output[[0, 1, 2], [2, 0, 1]] - mixed.base_value).numpy(), 1e-12)
+    close(mixed.values.sum(-1), mixed.output[[0, 1, 2], [2, 0, 1]] - mixed.base_value, 1e-12)
 
 
 def test_maps_of_one_s_own_may_have_any_form():
@@ -224,7 +304,7 @@ def test_maps_of_one_s_own_may_have_any_form():
     assert expected.values.shape == (3, 2, 3)
     forms = [
         columns,
-        columns.numpy(),
+        columns.cpu().numpy(),
         columns.tolist(),
         columns.to(torch.int8),
         columns.view(1, 4),

@@ -9,6 +9,7 @@ import torch
 import reluxfast as rx
 from reluxfast.coalitions import chains
 from tests.coalitions.support import network, rows
+from tests.device import KIND
 
 METHODS = {
     "exact": ("shapley", {"estimator": "exact"}),
@@ -60,6 +61,7 @@ def test_rows_alone_or_together(name):
     assert not torch.equal(rx.shapley(model, x, seed=2, **options).values, whole.values)
 
 
+@pytest.mark.skipif(KIND != "cpu", reason="the number of threads is the CPU's")
 @pytest.mark.parametrize("name", METHODS)
 def test_threads_change_no_bit(name):
     method, options = METHODS[name]

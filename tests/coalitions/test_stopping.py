@@ -8,7 +8,7 @@ import torch
 
 import reluxfast as rx
 from reluxfast.coalitions.moments import Moments
-from tests.coalitions.support import network, rows
+from tests.coalitions.support import array, network, normal, rows
 
 PAIR = 2 * (8 - 1)
 
@@ -54,6 +54,7 @@ def test_interrupted_runs_keep_what_they_have(monkeypatch):
     x = rows(3, 8)
     result = rx.shapley(impatient, x, estimator="permutation", tolerance=1e-9, n_evaluations=1 << 20, batch_size=64)
     assert result.options["interrupted"] is True and result.options["converged"] is False
+    assert len(calls) == 12
     assert bool((result.options["pairs"] >= 8).all()) and int(result.options["pairs"].max()) < 1000
     assert torch.allclose(result.values.sum(-1), result.output - result.base_value, atol=1e-6)
     whole = rx.shapley(lambda batch: model(batch), x, estimator="permutation", n_evaluations=1 << 16)
@@ -72,12 +73,13 @@ def test_before_the_first_pair_there_is_nothing(monkeypatch):
 
     result = rx.shapley(impatient, rows(2, 8), estimator="permutation")
     assert bool(result.values.isnan().all()) and result.options["interrupted"] is True
+    assert bool(result.standard_error.isnan().all()) and result.n_evaluations == 1 and len(calls) == 3
 
 
 def test_moments_of_parts_are_those_of_the_whole():
-    units = torch.randn(3, 41, 5, 2, dtype=torch.float64) * 3 + 100
+    units = normal(3, 41, 5, 2, seed=0, dtype=torch.float64) * 3 + 100
     rows_ = torch.arange(3)
-    whole, first, second, nothing = (Moments(3, 5, 2, torch.device("cpu")) for _ in range(4))
+    whole, first, second, nothing = (Moments(3, 5, 2, units.device) for _ in range(4))
     whole.add(rows_, units)
     first.add(rows_, units[:, :13])
     for some in (rows_[:1], rows_[1:]):
@@ -86,8 +88,8 @@ def test_moments_of_parts_are_those_of_the_whole():
     first.merge(nothing)
     assert torch.equal(first.count, torch.full((3,), 41))
     assert torch.allclose(first.mean, whole.mean, rtol=1e-14) and torch.allclose(first.m2, whole.m2, rtol=1e-12)
-    exact = np.stack([u.std(0, ddof=1) / 41**0.5 for u in units.numpy()])
-    assert np.allclose(whole.standard_error.numpy(), exact, rtol=1e-12)
+    exact = np.stack([u.std(0, ddof=1) / 41**0.5 for u in array(units)])
+    assert np.allclose(array(whole.standard_error), exact, rtol=1e-12)
     assert torch.allclose(whole.mean, units.mean(1), rtol=1e-14)
     assert bool(nothing.standard_error.isnan().all())
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from reluxfast import ops
 from reluxfast.ops import native, triton_state
@@ -31,6 +34,18 @@ def test_triton_answers_on_cuda_where_the_library_does_not():
         registered = torch._C._dispatch_has_kernel_for_dispatch_key(f"reluxfast::{name}", "CUDA")
         compiled = native.has_cuda() and name not in WITHOUT_CUDA
         assert registered == (compiled or (triton_state.MISSING_REASON is None and name not in WITHOUT_KERNEL))
+
+
+@NEEDS_TRITON
+def test_auto_takes_on_cuda_what_tritons_kernel_does():
+    def takes(device, dtype, *widths):
+        with FakeTensorMode():
+            layers = [torch.empty(a, b, device=device, dtype=dtype) for b, a in itertools.pairwise(widths)]
+        return ops.takes("mlp_chains", *layers[:1] * 6, layers, layers, True)
+
+    for dtype, widths, right in ((torch.float32, (8, 4, 2), True), (torch.float32, (8, 2), False),
+                                 (torch.float64, (8, 4, 2), False)):  # fmt: skip
+        assert takes("cpu", dtype, *widths) and takes("cuda", dtype, *widths) == right
 
 
 @NEEDS_TRITON

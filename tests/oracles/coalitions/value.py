@@ -17,7 +17,7 @@ Model = Callable[[Array], Array]  # (M, ...) -> (M, K)
 
 def from_module(module: nn.Module) -> Model:
     """A float64 copy of a torch module in eval mode as `(M, ...)` -> `(M, K)`; an output `(M,)` becomes `(M, 1)`."""
-    twin = copy.deepcopy(module).double().eval()
+    twin = copy.deepcopy(module).cpu().double().eval()
 
     def f(rows: Array) -> Array:
         with torch.no_grad():
