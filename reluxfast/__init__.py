@@ -30,6 +30,7 @@ from reluxfast.functions import (
     smooth_grad,
 )
 from reluxfast.info import Info, info
+from reluxfast.merging import merge
 from reluxfast.ops import backend
 from reluxfast.player_maps import patches, superpixels
 from reluxfast.validate import Report, ReportRow, validate
@@ -65,6 +66,7 @@ __all__ = [
     "kernel_shap",
     "lime",
     "lrp",
+    "merge",
     "methods",
     "occlusion",
     "patches",

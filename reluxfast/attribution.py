@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from reluxfast.balance import Balance
+from reluxfast.coalitions.samples import Samples
 from reluxfast.player_maps import spread
 
 
@@ -32,6 +33,7 @@ class Attribution:
         layers: relevance inside the network, in the dtype computed in: by name of a node's value, or by path of the
             layers asked for.
         inputs: the rows that were explained, for coalition methods; else None.
+        samples: float64 state of sampled values that was asked for with `first_pair`, for `rx.merge`; else None.
     """
 
     values: Any
@@ -45,6 +47,7 @@ class Attribution:
     balance: Balance | None = None
     layers: Mapping[str, Any] | None = None
     inputs: torch.Tensor | None = None
+    samples: Samples | None = None
 
     def numpy(self) -> np.ndarray | tuple[np.ndarray, ...]:
         """`values` as numpy array(s) on the host."""

@@ -143,6 +143,9 @@ def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dic
     made = Players.each if options.get("players") is None else Players.of
     players = [made(order.rows(names.unsqueeze(0))[0]) for names in named]
     most_players = max(each.count for each in players)
+    if len(named) > 1 and options.get("first_pair") is not None:
+        rule = "has no meaning where rows have players of their own"
+        raise InvalidInput("first_pair", rule, options["first_pair"], "Split the rows over processes")
     flat = order.rows(x).contiguous()
     # Rows with players of their own are games of their own.
     width = len(x) if len(named) == 1 else 1
@@ -235,6 +238,7 @@ def _result(
         standard_error=shaped(estimate.standard_error),
         n_evaluations=int(counted[0]) if len(counted) == 1 else estimate.n_evaluations,
         inputs=x,
+        samples=estimate.samples,
     )
 
 

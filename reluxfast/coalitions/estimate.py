@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from reluxfast.coalitions.samples import Samples
+
 
 @dataclass
 class Estimate:
@@ -18,12 +20,14 @@ class Estimate:
         standard_error: (N, n, K), or None where the estimator has none.
         n_evaluations: (N,) int64 outputs of the model for each row, those of the background not counted.
         facts: what to add to the result's options.
+        samples: what sampled units said, where it can be merged.
     """
 
     values: torch.Tensor
     standard_error: torch.Tensor | None
     n_evaluations: torch.Tensor
     facts: dict[str, Any] = field(default_factory=dict)
+    samples: Samples | None = None
 
 
 def unknown(players: int, like: Estimate) -> Estimate:

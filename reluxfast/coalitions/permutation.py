@@ -12,6 +12,7 @@ from reluxfast.coalitions.designs import background_rows, orders
 from reluxfast.coalitions.estimate import Estimate
 from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.moments import Moments
+from reluxfast.coalitions.samples import Samples
 from reluxfast.errors import InvalidInput
 from reluxfast.progress import Bars, progress_bar
 
@@ -33,6 +34,7 @@ class Sampling:
         every_background: whether each unit is averaged over all background rows, instead of taking one in turn.
         budget: evaluations per row at most, or None.
         tolerance: largest standard error over the range of the values at which a row is done, or None.
+        first: number of the first unit, whose estimate then keeps its samples; None: 0, and nothing is kept.
     """
 
     design: str
@@ -40,6 +42,7 @@ class Sampling:
     every_background: bool
     budget: int | None
     tolerance: float | None
+    first: int | None = None
 
     @property
     def antithetic(self) -> bool:
@@ -65,6 +68,9 @@ def sampled(game: Game, chains: Chains, how: Sampling, bars: Bars = progress_bar
     cost = (2 if how.antithetic else 1) * (n - 1) * backgrounds
     step = 1 if how.every_background else count
     most = _units(how, n, cost, step)
+    if how.first is not None and how.first + most > 1 << 32:
+        rule = f"must leave numbers below 2**32 for {most} pairs"
+        raise InvalidInput("first_pair", rule, how.first, "Take another seed")
     moments = Moments(rows, n, game.full.shape[1], game.x.device)
     interrupted = False
     open_rows = torch.arange(rows, device=game.x.device)
@@ -81,13 +87,12 @@ def sampled(game: Game, chains: Chains, how: Sampling, bars: Bars = progress_bar
                     break
         except KeyboardInterrupt:
             interrupted = True
-    values, error = moments.mean, moments.standard_error
-    values = torch.where(moments.count.view(-1, 1, 1) > 0, values, math.nan)
-    values = values + _residual(game, values, error)
+    samples = Samples(moments, game.full - game.base, cost, ((how.seed, how.first or 0, moments.count),))
     facts = {"pairs" if how.antithetic else "orders": moments.count, "interrupted": interrupted}
     if how.tolerance is not None:
         facts["converged"] = not interrupted and not len(open_rows)
-    return Estimate(values, error, moments.count * cost + 1, facts)
+    kept = None if how.first is None else samples
+    return Estimate(samples.values(), moments.standard_error, samples.n_evaluations, facts, kept)
 
 
 def _units(how: Sampling, n: int, cost: int, step: int) -> int:
@@ -129,6 +134,8 @@ def _sample(game: Game, chains: Chains, how: Sampling, rows: torch.Tensor, units
 
 def _pairs(game: Game, chains: Chains, how: Sampling, rows: torch.Tensor, units: range) -> torch.Tensor:
     numbers = game.numbers[rows]
+    first = how.first or 0
+    units = range(first + units.start, first + units.stop)
     order = orders(how.design, how.seed, numbers, units, game.n)
     count = game.background.shape[0]
     if not how.every_background:
@@ -148,13 +155,3 @@ def _above(moments: Moments, rows: torch.Tensor, tolerance: float) -> torch.Tens
     largest = error.amax(1)
     tiny = spread <= 1e-12 * mean.abs().amax(1).clamp_min(1)
     return (torch.where(tiny, largest, largest / spread) >= tolerance).any(-1)
-
-
-def _residual(game: Game, values: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-    """What is missing to efficiency where background rows were used unequally often, spread in proportion to SE²."""
-    missing = (game.full - game.base - values.sum(1)).unsqueeze(1)
-    share = error.square()
-    total = share.sum(1, keepdim=True)
-    even = (values != 0).to(values.dtype)
-    even = even / even.sum(1, keepdim=True).clamp_min(1)
-    return missing * torch.where((total > 0) & total.isfinite(), share / total, even)

@@ -32,6 +32,15 @@ def positive(name: str, value: Any) -> None:
         raise InvalidInput(name, "must be a positive int", value)
 
 
+def count(name: str, value: Any) -> None:
+    """Refuses what is neither None nor an int of at least 0."""
+    if value is None:
+        return
+    whole(name, value)
+    if value < 0:
+        raise InvalidInput(name, "must be an int of at least 0", value)
+
+
 def fraction(name: str, value: Any) -> None:
     """Refuses what is neither None nor a finite number above 0."""
     if value is None:

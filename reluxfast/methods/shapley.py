@@ -11,7 +11,7 @@ from reluxfast.coalitions.leverage import leverage
 from reluxfast.coalitions.permutation import Sampling, sampled
 from reluxfast.coalitions.request import GameRequest
 from reluxfast.errors import InvalidInput
-from reluxfast.methods.numbers import fraction, one_of, positive, whole
+from reluxfast.methods.numbers import count, fraction, one_of, positive, whole
 
 ESTIMATORS = ("auto", "exact", "permutation", "leverage")
 BACKGROUND_MODES = ("cycle", "all")
@@ -29,6 +29,7 @@ def shapley(
     design: str = "antithetic",
     background_mode: str = "cycle",
     seed: int = 0,
+    first_pair: int | None = None,
 ) -> Estimate:
     """Shapley values φ_i = Σ_{S⊆N∖i} s!(n-s-1)!/n! · [v(S∪i) - v(S)] of v(S) = E_b f(x_S, b_{N∖S}).
 
@@ -47,6 +48,8 @@ def shapley(
         background_mode: "cycle": each pair meets one background row, each used equally often; "all": each meets
             all of them.
         seed: of counter-based draws keyed by (seed, row, pair): the same whatever the batching.
+        first_pair: number of the first pair (order, if plain) that is drawn, for work split over processes: the result
+            keeps its float64 state, to be joined with others' by `rx.merge`. None: 0, and no state.
 
     Returns:
         values that sum to output - base_value; standard_error over pairs for sampled orders; options["pairs"] (N,).
@@ -58,7 +61,8 @@ def shapley(
     positive("n_evaluations", n_evaluations)
     fraction("tolerance", tolerance)
     whole("seed", seed)
-    chosen = _chosen(request, estimator, n_evaluations, tolerance)
+    count("first_pair", first_pair)
+    chosen = _chosen(request, estimator, n_evaluations, {"tolerance": tolerance, "first_pair": first_pair})
     facts: dict[str, Any] = {"estimator": chosen, "path": request.path}
     n, backgrounds = request.players.count, len(request.background)
     if chosen == "exact":
@@ -72,7 +76,7 @@ def shapley(
         game = request.game(budget)
         found = leverage(game, budget, seed)
     else:
-        how = Sampling(design, seed, background_mode == "all", n_evaluations, tolerance)
+        how = Sampling(design, seed, background_mode == "all", n_evaluations, tolerance, first_pair)
         game = request.game(n_evaluations or how.usual(n, backgrounds))
         chains = request.chains(game)
         facts["path"] = chains.path
@@ -81,11 +85,15 @@ def shapley(
     return found
 
 
-def _chosen(request: GameRequest, estimator: str, budget: int | None, tolerance: float | None) -> str:
+def _chosen(request: GameRequest, estimator: str, budget: int | None, sampling: dict[str, Any]) -> str:
+    """The estimator; options of sampled orders that are not None settle what "auto" is, and fit no other."""
     n, backgrounds = request.most_players, len(request.background)
+    given = {name: value for name, value in sampling.items() if value is not None}
     if estimator == "auto":
         fits = n <= 40 and evaluations(n, backgrounds) <= max(budget or 0, _EXACT_UP_TO)
-        return "exact" if fits else "permutation"
-    if tolerance is not None and estimator != "permutation":
-        raise InvalidInput("tolerance", f"has no meaning for the {estimator} estimator", tolerance, "Leave it out")
+        estimator = "exact" if fits and "first_pair" not in given else "permutation"
+        given.pop("tolerance", None)
+    for name, value in given.items():
+        if estimator != "permutation":
+            raise InvalidInput(name, f"has no meaning for the {estimator} estimator", value, "Leave it out")
     return estimator
