@@ -1,9 +1,9 @@
 """Seconds until Shapley values are right to a stated error: `python -m benchmarks.shapley_accuracy`.
 
-On a trained network each provider gets the number of orders at which its root-mean-square error is the stated share of
-a row's range of values, found by its own errors at several seeds (variance falls with the number of orders); then that
-many orders are timed, interleaved. What they are held against: every coalition where there are at most 12 features,
-else 50,000 antithetic pairs in float64.
+On a trained network (breast cancer data, or sums of products of three elements) each provider gets the number of orders
+at which its root-mean-square error is the stated share of a row's range of values, found by its own errors at several
+seeds (variance falls with the number of orders); then that many orders are timed, interleaved. What they are held
+against: every coalition where there are at most 12 features, else 50,000 antithetic pairs in float64.
 """
 
 from __future__ import annotations
@@ -23,16 +23,20 @@ from benchmarks import rows
 from benchmarks.options import add_common
 from benchmarks.progress import Progress
 from benchmarks.providers import Unavailable, quiet_peers
-from benchmarks.shapley_cases import Problem, trained
+from benchmarks.shapley_cases import Problem, interacting, trained
 from benchmarks.shapley_providers import PROVIDERS, Prepared
 from benchmarks.timing import interleave, paired_ratio, summarise
 
 BASE = "reluxfast cpp"
-# Features, rows, background rows, peers.
+_ONE_BACKGROUND = ("captum tuned", "shap permutation")
+# Network, features, rows, background rows, peers.
 CASES = {
-    "d12": (12, 64, 1, ("captum tuned", "shap permutation")),
-    "d30": (30, 64, 1, ("captum tuned", "shap permutation")),
-    "d30, 32 background rows": (30, 16, 32, ("shap permutation",)),
+    "d12": (trained, 12, 64, 1, _ONE_BACKGROUND),
+    "d30": (trained, 30, 64, 1, _ONE_BACKGROUND),
+    "d30, 32 background rows": (trained, 30, 16, 32, ("shap permutation",)),
+    "products, d12": (interacting, 12, 64, 1, _ONE_BACKGROUND),
+    "products, d30": (interacting, 30, 64, 1, _ONE_BACKGROUND),
+    "products, d30, 32 background rows": (interacting, 30, 16, 32, ("shap permutation",)),
 }
 _SEEDS = 4
 _EXACT_UP_TO = 12
@@ -86,8 +90,8 @@ def orders_for(
 
 def measure(name: str, wanted: float, rounds: int, quick: bool) -> list[dict[str, Any]]:
     """One JSON-ready dict for each provider of a case."""
-    features, count, backgrounds, peers = CASES[name]
-    problem = trained(features, 4 if quick else count, backgrounds, quick)
+    network, features, count, backgrounds, peers = CASES[name]
+    problem = network(features, 4 if quick else count, backgrounds, quick)
     found, timed = {}, {}
     with quiet_peers(), Progress(len(peers) + 2 + rounds * (len(peers) + 1), name) as progress:
         progress.phase("exact values")
@@ -132,8 +136,8 @@ def to_text(found: list[dict[str, Any]]) -> str:
     first = found[0]
     env = first["environment"]
     title = (
-        f"{first['case']}: {first['rows']} rows of breast cancer data, {first['backgrounds']} background row(s), until "
-        f"the error is {100 * first['wanted_error']:g} % of the range\n"
+        f"{first['case']}: {first['rows']} rows, {first['backgrounds']} background row(s), until the error is "
+        f"{100 * first['wanted_error']:g} % of the range\n"
         f"{env['cpu']}, {env['threads']} thread(s), commit {env['commit'] or 'unknown'}"
     )
     body = []

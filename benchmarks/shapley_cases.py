@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -90,18 +91,35 @@ def trained(features: int, rows: int, backgrounds: int, quick: bool = False) -> 
     """
     split, _ = data.breast_cancer(0)
     mean, scale = split.train_x.mean(0), split.train_x.std(0)
-    x = ((split.train_x - mean) / scale)[:, :features]
+    x, test = (((given - mean) / scale)[:, :features] for given in (split.train_x, split.test_x))
     case = Case(f"breast cancer, {features} columns", features, (32, 16), rows, 8)
+    model = _fitted(case, x, split.train_y.float(), F.binary_cross_entropy_with_logits, 64, 2 if quick else 40)
+    return Problem(case, model, test[:rows].contiguous(), x[:backgrounds].contiguous())
+
+
+def interacting(features: int, rows: int, backgrounds: int, quick: bool = False) -> Problem:
+    """Normal rows, twelve products of three of their elements, and a 128-64 MLP fitted to the sum of these."""
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.stack([torch.randperm(features, generator=generator)[:3] for _ in range(12)])
+    x = torch.randn(512 if quick else 16_384, features, generator=generator)
+    case = Case(f"products of {features} columns", features, (128, 64), rows, 8)
+    model = _fitted(case, x, x[:, groups].prod(-1).sum(1) / len(groups) ** 0.5, F.mse_loss, 256, 2 if quick else 15)
+    return Problem(case, model, torch.randn(rows, features, generator=generator), x[:backgrounds].contiguous())
+
+
+def _fitted(
+    case: Case, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], batch: int, epochs: int
+) -> nn.Sequential:
+    """A case's network after Adam."""
+    first, second = case.hidden
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        layers = [nn.Linear(features, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 1)]
-        model = nn.Sequential(*layers)
+        layers = [nn.Linear(case.features, first), nn.ReLU(), nn.Linear(first, second), nn.ReLU()]
+        model = nn.Sequential(*layers, nn.Linear(second, 1))
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-        for _ in range(2 if quick else 40):
-            for some in torch.randperm(len(x)).split(64):
+        for _ in range(epochs):
+            for some in torch.randperm(len(x)).split(batch):
                 optimizer.zero_grad()
-                logits = model(x[some])[:, 0]
-                F.binary_cross_entropy_with_logits(logits, split.train_y[some].float()).backward()
+                loss(model(x[some])[:, 0], y[some]).backward()
                 optimizer.step()
-    test = ((split.test_x - mean) / scale)[:, :features]
-    return Problem(case, model.eval().requires_grad_(False), test[:rows].contiguous(), x[:backgrounds].contiguous())
+    return model.eval().requires_grad_(False)

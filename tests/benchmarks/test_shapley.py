@@ -74,10 +74,11 @@ def test_the_error_wanted_is_the_error_reached(tmp_path):
     for row in rows:
         assert row["status"] == "unavailable" or (row["orders"] <= 32 and row["error"] > 0 and row["median_ms"] > 0)
     # More orders, smaller error, as the square root.
-    problem = shapley_accuracy.trained(12, 4, 1, quick=True)
-    exact = shapley_accuracy.truth(problem, quick=True)
-    few, many = (shapley_accuracy.error(problem, shapley_providers.engine, n, exact) for n in (4, 256))
-    assert 4 < few / many < 16
+    for network in (shapley_accuracy.trained, shapley_accuracy.interacting):
+        problem = network(12, 4, 1, quick=True)
+        exact = shapley_accuracy.truth(problem, quick=True)
+        few, many = (shapley_accuracy.error(problem, shapley_providers.engine, n, exact) for n in (4, 256))
+        assert 4 < few / many < 16
 
 
 def test_images_are_counted(tmp_path, capsys):
