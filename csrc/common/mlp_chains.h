@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "common/macros.h"
+
 namespace reluxfast {
 
 // Weights that a network may have, the last one's included.
@@ -25,9 +27,10 @@ struct MlpChains {
   int64_t rows, background_rows, pairs, players;
   int layers;
   bool antithetic;
+  bool allow_tf32;  // behind the first layer of chains, where there are tensor cores
 
-  int64_t features() const { return widths[0]; }
-  int64_t outputs() const { return widths[layers]; }
+  RF_INLINE int64_t features() const { return widths[0]; }
+  RF_INLINE int64_t outputs() const { return widths[layers]; }
 };
 
 }  // namespace reluxfast
