@@ -35,6 +35,16 @@ def _relu(z):
 
 
 @triton.jit
+def _operand(x, PRECISION: tl.constexpr):
+    """x as a product takes it: for TF32 rounded to ten bits of mantissa, as the device would drop the others."""
+    if PRECISION == "tf32":
+        rounded = (x.to(tl.uint32, bitcast=True) + 0x1000) & 0xFFFFE000
+        # There is no room to round a NaN of all bits.
+        x = tl.where(x == x, rounded.to(tl.float32, bitcast=True), x)
+    return x
+
+
+@triton.jit
 def _product(h_ptr, layer_ptr, DEPTH: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr):
     """ReLU of h (ROWS, DEPTH) times a layer's weight (DEPTH, WIDTH), plus the bias in the row below it."""
     row, block, column = tl.arange(0, ROWS), tl.arange(0, BLOCK), tl.arange(0, WIDTH)
@@ -42,7 +52,7 @@ def _product(h_ptr, layer_ptr, DEPTH: tl.constexpr, WIDTH: tl.constexpr, ROWS: t
     for start in range(0, DEPTH, BLOCK):
         h = tl.load(h_ptr + row[:, None] * DEPTH + (start + block)[None, :])
         weight = tl.load(layer_ptr + (start + block)[:, None] * WIDTH + column[None, :])
-        y = tl.dot(_relu(h), weight, y, input_precision=PRECISION)
+        y = tl.dot(_operand(_relu(h), PRECISION), _operand(weight, PRECISION), y, input_precision=PRECISION)
     return y + tl.load(layer_ptr + DEPTH * WIDTH + column)[None, :]
 
 
@@ -194,7 +204,7 @@ def _mlp_chains_kernel(
                     z = _step(z, x_row, b_row, first_ptr + start, first, size, most, sign, DEPTH)
                     tl.store(z_ptr + start, z)
                     weight = tl.load(layers_ptr + (start + block)[:, None] * WIDTH + column[None, :])
-                    y = tl.dot(_relu(z), weight, y, input_precision=PRECISION)
+                    y = tl.dot(_operand(_relu(z), PRECISION), _operand(weight, PRECISION), y, input_precision=PRECISION)
                 y += tl.load(layers_ptr + DEPTH * WIDTH + column)[None, :]
                 y = _behind(y, h_ptr, layers_ptr, WIDTHS, ROWS, PRECISION)
             marginal = tl.reshape(sign[:, None] * (y - before), (PAIRS, CHAINS, LAST))
@@ -302,6 +312,7 @@ def mlp_chains(
     biases: Sequence[Tensor],
     results: Sequence[Tensor],
     antithetic: bool,
+    allow_tf32: bool,
     tiling: Tiling,
 ) -> None:
     """Launches the kernels.
@@ -313,6 +324,7 @@ def mlp_chains(
         weights, biases: two or more, of any strides.
         results: marginals (N, G, n, K), f(x) (N, K), f(background) (B, K), contiguous.
         antithetic: whether a pair has two chains.
+        allow_tf32: whether chains' products behind the first layer round their operands to TF32.
         tiling: that of the network.
     """
     marginals, f_x, f_b = results
@@ -351,6 +363,6 @@ def mlp_chains(
             CHAINS=chains,
             GROUPS=players < x.shape[1],
             ROWS=tiling.rows,
-            PRECISION="ieee",
+            PRECISION="tf32" if allow_tf32 else "ieee",
             num_warps=tiling.warps,
         )

@@ -42,13 +42,13 @@ class _Source:
         model: of rows in the order of computation.
         path: what it is called in a result's options.
         memory_budget: bytes, if the user gave one with the model.
-        chains: a faster way to walk chains of a game than through the model, or None.
+        chains: (game, whether TF32 is allowed) -> a faster way to walk its chains than through the model; or None.
     """
 
     model: Model
     path: str
     memory_budget: int | None = None
-    chains: Callable[[Game], Chains] | None = None
+    chains: Callable[[Game, bool], Chains] | None = None
 
 
 def explain_function(f: Any, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:
@@ -95,7 +95,7 @@ def _captured_source(known: Captured, order: RowOrder) -> _Source:
     if layers is not None and serves(layers):
         layers = in_order(layers, elements())
         inner = tuple(engine.graph.nodes[engine.graph.output].shape[1:])
-        return _Source(PerceptronModel(layers, inner), "mlp", budget, lambda game: PerceptronChains(game, layers))
+        return _Source(PerceptronModel(layers, inner), "mlp", budget, _perceptron_chains(layers))
     model = FunctionModel(lambda batch: engine.outputs([batch.to(engine.dtype)], native), order, False)
     cut = known.split(engine) if exact else None
     if cut is None:
@@ -105,7 +105,11 @@ def _captured_source(known: Captured, order: RowOrder) -> _Source:
     def rest(values: torch.Tensor) -> torch.Tensor:
         return cut.rest.outputs([values], native)
 
-    return _Source(model, "engine", budget, lambda game: PrefixChains(game, weight, cut.bias, cut.shape, rest))
+    return _Source(model, "engine", budget, lambda game, _: PrefixChains(game, weight, cut.bias, cut.shape, rest))
+
+
+def _perceptron_chains(layers: Perceptron) -> Callable[[Game, bool], Chains]:
+    return lambda game, allow_tf32: PerceptronChains(game, layers, allow_tf32)
 
 
 def _explain_perceptron(
@@ -119,7 +123,7 @@ def _explain_perceptron(
     own = layers.to(rows.x.device, rows.x.dtype if whole else torch.float32)
     if whole and serves(own):
         inner = (own.weights[-1].shape[0],)
-        source = _Source(PerceptronModel(own, inner), "mlp", chains=lambda game: PerceptronChains(game, own))
+        source = _Source(PerceptronModel(own, inner), "mlp", chains=_perceptron_chains(own))
     else:
         source = _Source(FunctionModel(own, rows.order, False), "mlp")
     return _explain(source, rows, target, method, options)

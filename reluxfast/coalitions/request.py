@@ -31,7 +31,7 @@ class GameRequest:
     batch_size: rows of one call, or None.
     memory_budget: bytes that one call may take, or None.
     path: how the model is evaluated, for the result's options.
-    faster: makes chains that do not go through the model, or None.
+    faster: (game, whether TF32 is allowed) -> chains that do not go through the model; or None.
     made: the game last made.
     """
 
@@ -47,7 +47,7 @@ class GameRequest:
     batch_size: int | None = None
     memory_budget: int | None = None
     path: str = "model"
-    faster: Callable[[Game], Chains] | None = None
+    faster: Callable[[Game, bool], Chains] | None = None
     made: Game | None = None
 
     def game(self, evaluations: int) -> Game:
@@ -63,9 +63,9 @@ class GameRequest:
         self.made.chosen = None if chosen is None else chosen.to(self.x.device)
         return self.made
 
-    def chains(self, game: Game) -> Chains:
+    def chains(self, game: Game, allow_tf32: bool) -> Chains:
         """The fastest way to walk chains of this game."""
-        return WrittenChains(game, self.path) if self.faster is None else self.faster(game)
+        return WrittenChains(game, self.path) if self.faster is None else self.faster(game, allow_tf32)
 
     def _tile(self, evaluations: int) -> int:
         if self.batch_size is not None:

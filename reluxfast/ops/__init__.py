@@ -353,12 +353,14 @@ def mlp_chains(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     antithetic: bool = True,
+    allow_tf32: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Marginals of n players along permutation chains of a multilayer perceptron with ReLU between its layers.
 
     Kernels give a pair the same bits whatever else is in the call, the C++ one on any number of threads; x, background
-    and activations must be finite. On CUDA tensors there is Triton's kernel, for float32 and networks with a hidden
-    layer and at most 256 units in each layer behind the first; else the reference answers.
+    and activations must be finite. The compiled kernels, on CUDA too, take every call; Triton's takes float32 and networks
+    with a hidden layer and at most 256 units in each layer behind the first, and the reference answers where it is the
+    only kernel and does not.
 
     Args:
         x: (N, d); float32 or float64.
@@ -370,6 +372,9 @@ def mlp_chains(
         weights: one to six of x's dtype, (H_1, d), (H_2, H_1), ..., (K, H): the network's layers.
         biases: (H_1,), (H_2,), ..., (K,) of x's dtype.
         antithetic: whether a pair also has the chain that takes players away from x in the same order.
+        allow_tf32: products behind the first layer may use TF32 on devices that have it (CUDA, from Ampere on; float32
+            only); elsewhere they do not. The first layer, f(x) and f(background) never do: marginals still sum to
+            f(x) - f(background). CUDA C++ keeps float32 in a layer's last 1 to 32 outputs where they fill no panel of 64.
 
     Returns:
         pairs (N, G, n, K), the mean of a player's two marginals, or the only one; f(x) (N, K); f(background) (B, K).
@@ -379,7 +384,7 @@ def mlp_chains(
             which kernels on a GPU do not look at, for speed: there it reads and writes what is not there.
     """
     return _implementation("mlp_chains", x)(
-        x, background, cycle, permutations, members, starts, list(weights), list(biases), antithetic
+        x, background, cycle, permutations, members, starts, list(weights), list(biases), antithetic, allow_tf32
     )
 
 

@@ -337,6 +337,7 @@ def mlp_chains(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     antithetic: bool,
+    allow_tf32: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """reluxfast::mlp_chains, within its limits."""
     index = (cycle, permutations, members, starts)
@@ -345,10 +346,10 @@ def mlp_chains(
         "mlp_chains",
         (*tensors, *weights, *biases),
         (len(weights), antithetic),
-        (*tensors, *layers, antithetic),
+        (*tensors, *layers, antithetic, allow_tf32),
         lambda *_: Tiling.of([weight.shape[0] for weight in weights]),
     )
     results = plan.empty(x.device)
     index = [values.contiguous() for values in index]
-    mlp_chains_kernels.mlp_chains(x, background, *index, *layers, results, antithetic, plan.geometry)
+    mlp_chains_kernels.mlp_chains(x, background, *index, *layers, results, antithetic, allow_tf32, plan.geometry)
     return tuple(results)

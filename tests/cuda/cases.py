@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 import numpy as np
 import torch
@@ -244,11 +245,14 @@ def mlp_chains(
     *,
     exact: bool = True,
     seed: int = 1,
-    tf32: bool = False,
+    tf32: Container[int] | None = None,
     offsets: dict[str, int] | None = None,
     most_blocks: int = 2,
 ) -> Call:
-    """mlp_chains of random numbers, on the grid on which results are equal if `exact`."""
+    """mlp_chains of random numbers, on the grid on which results are equal if `exact`.
+
+    `tf32`: the layers whose operands lose bits where TF32 is allowed; None where it is not.
+    """
     kind = getattr(torch, dtype)
     given = chains_statement.call(shape, seed, exact).wide(kind)
     return given_mlp_chains(given, dtype, antithetic, exact=exact, tf32=tf32, offsets=offsets, most_blocks=most_blocks)
@@ -260,13 +264,13 @@ def given_mlp_chains(
     antithetic: bool,
     *,
     exact: bool = True,
-    tf32: bool = False,
+    tf32: Container[int] | None = None,
     offsets: dict[str, int] | None = None,
     most_blocks: int = 2,
 ) -> Call:
-    """mlp_chains of given arguments, of which there is a pair at least."""
+    """mlp_chains of given arguments."""
     kind = getattr(torch, dtype)
-    pairs, fx, fb, scale = chains_statement.mlp_chains(given, antithetic)
+    pairs, fx, fb, scale = chains_statement.mlp_chains(given, antithetic, tf32 or ())
     x, background, cycle, permutations, members, starts, weights, biases = given.tensors(kind)
     index = {"cycle": cycle, "permutations": permutations, "members": members, "starts": starts}
     flat = {"weights": torch.cat([w.flatten() for w in weights]), "biases": torch.cat(biases)}
@@ -278,7 +282,7 @@ def given_mlp_chains(
         "pairs": cycle.shape[1],
         "players": permutations.shape[2],
         "antithetic": antithetic,
-        "allow_tf32": tf32,
+        "allow_tf32": tf32 is not None,
         "most_blocks": most_blocks,
     }
     return Call(
