@@ -183,7 +183,18 @@ def measure(
 
 def to_text(found: list[dict[str, Any]]) -> str:
     """The rows as a table."""
-    header = ("network", "form", "precision", "ms", "20-80 %", "ns per evaluation", "gain", "TFLOP/s", "of matmul", "error")
+    header = (
+        "network",
+        "form",
+        "precision",
+        "ms",
+        "20-80 %",
+        "ns per evaluation",
+        "gain",
+        "TFLOP/s",
+        "of matmul",
+        "error",
+    )
     body = [
         (
             r["network"],

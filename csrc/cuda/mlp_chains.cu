@@ -1,7 +1,6 @@
-#include "cuda/mlp_chains.cuh"
-
 #include "cuda/launch.cuh"
 #include "cuda/launchers.h"
+#include "cuda/mlp_chains.cuh"
 
 namespace reluxfast {
 namespace cuda {

@@ -1,9 +1,9 @@
-// mlp_chains: a block walks a tile of chains, one step of all of them after another. A step adds the player's columns of
-// the first weight to the chains' sums, which stay in the block's scratch, and multiplies what ReLU leaves of them by
-// the weights behind. A pair's two chains are neighbours in a tile: its marginals are averaged where they are made.
+// mlp_chains: a block walks a tile of chains, one step of all of them after another. A step adds the player's columns
+// of the first weight to the chains' sums, which stay in the block's scratch, and multiplies what ReLU leaves of them
+// by the weights behind. A pair's two chains are neighbours in a tile: its marginals are averaged where they are made.
 //
-// What belongs to a chain is computed in its row of the tile alone, in an order that depends on nothing but the sizes of
-// the network. Sums are stored without bias, [columns, kMlpRows].
+// What belongs to a chain is computed in its row of the tile alone, in an order that depends on nothing but the sizes
+// of the network. Sums are stored without bias, [columns, kMlpRows].
 #pragma once
 
 #include <algorithm>
@@ -19,9 +19,9 @@ template <class T>
 struct MlpWalk {
   MlpChains<T> call;
   MlpLayer<T> layer[kMostLayers];
-  T* z;                                    // [x_tiles + background_tiles, layer[0].columns, kMlpRows]
-  T* scratch;                              // [blocks, scratch_size]
-  int64_t hidden, scratch_size;            // columns of the widest layer between first and last
+  T* z;                                      // [x_tiles + background_tiles, layer[0].columns, kMlpRows]
+  T* scratch;                                // [blocks, scratch_size]
+  int64_t hidden, scratch_size;              // columns of the widest layer between first and last
   int64_t x_tiles, background_tiles, tiles;  // of rows of x, of the background, and of chains
 };
 
@@ -207,11 +207,14 @@ template <class T>
 __device__ __forceinline__ void write_marginals(const MlpWalk<T>& w, int64_t tile, int64_t t, const T* before,
                                                 const T* after) {
   const MlpChains<T>& a = w.call;
-  const int chains = a.antithetic ? 2 : 1, tile_pairs = kMlpRows / chains;
+  constexpr int kHalf = kMlpRows / 2;
+  const int chains = a.antithetic ? 2 : 1, tile_pairs = a.antithetic ? kHalf : kMlpRows;
   const int64_t outputs = a.outputs();
   const T* bias = w.layer[a.layers - 1].bias();
   for (int64_t at = threadIdx.x; at < tile_pairs * outputs; at += kMlpThreads) {
-    const int64_t k = at / tile_pairs, own = at % tile_pairs, pair = tile * tile_pairs + own;
+    // Divisions by constants.
+    const int64_t k = a.antithetic ? at / kHalf : at / kMlpRows, own = at - k * tile_pairs;
+    const int64_t pair = tile * tile_pairs + own;
     if (pair >= a.rows * a.pairs) continue;
     const int64_t from = k * kMlpRows + own * chains;
     // Where a chain begins and ends its values are the direct products.
@@ -240,8 +243,8 @@ __global__ void __launch_bounds__(kMlpThreads, kMlpBlocks) mlp_chains_kernel(Mlp
   const MlpLayer<T>& first = w.layer[0];
   const int chains = a.antithetic ? 2 : 1;
   const int64_t stride = kMlpParts * kFull<T>, own = own_part() * kFull<T>;
-  // Nobody takes a panel's way through the second layer.
-  const bool apart = a.layers == 1 || w.layer[1].wide() == 0;
+  // Where the second layer has no panel, or there is none and its size is 0, steps are taken by themselves.
+  const bool apart = w.layer[1].wide() == 0;
   for (int64_t tile = blockIdx.x; tile < w.tiles; tile += gridDim.x) {
     const int64_t pair = tile * (kMlpRows / chains) + own_row() / chains;
     const bool exists = pair < a.rows * a.pairs, reverse = a.antithetic && own_row() % 2 == 1;

@@ -63,7 +63,8 @@ struct alignas(32) MlpTiles {
 __device__ __forceinline__ int own_row() { return static_cast<int>(threadIdx.x) % kMlpRows; }
 __device__ __forceinline__ int own_part() { return static_cast<int>(threadIdx.x) / kMlpRows; }
 
-// A panel's sums, spread over the block's threads, by fused multiplications and additions: 4 rows of them for each thread,
+// A panel's sums, spread over the block's threads, by fused multiplications and additions: 4 rows of them for each
+// thread,
 template <class T>
 class FusedPanel {
  public:
@@ -182,8 +183,8 @@ class TensorPanel {
 using TensorPanel = FusedPanel<float>;
 #endif
 
-// Columns `column` .. + kMlpColumns<T> - 1 of the product into `out`, [layer.columns, kMlpRows]. source(k) gives operands
-// k .. k + kFull<T> - 1 of the thread's own row. What other threads wrote before may be read.
+// Columns `column` .. + kMlpColumns<T> - 1 of the product into `out`, [layer.columns, kMlpRows]. source(k) gives
+// operands k .. k + kFull<T> - 1 of the thread's own row. What other threads wrote before may be read.
 template <class Panel, class T, class Source>
 __device__ __forceinline__ void wide_product(MlpTiles<T>& tiles, const MlpLayer<T>& layer, int64_t column, T* out,
                                              const Source& source) {

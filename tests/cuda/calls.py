@@ -130,7 +130,10 @@ def save(calls: list[Call], path: Path) -> None:
                     arrays[f"{number}/{kind}/{name}"] = value
         about.append(
             {
-                **{k: getattr(call, k) for k in ("op", "dtype", "parameters", "aliases", "offsets", "kinds", "tolerance")},
+                **{
+                    k: getattr(call, k)
+                    for k in ("op", "dtype", "parameters", "aliases", "offsets", "kinds", "tolerance")
+                },
                 **{k: list(getattr(call, k)) for k in ("inputs", "expected")},
             }
         )

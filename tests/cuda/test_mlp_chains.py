@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,6 @@ SHAPES = [
     Shape(3, 2, 13, 3, 2, (4, 40, 2)),
     Shape(1, 70, 1, 3, 3, (3, 2)),
 ]
-
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -71,6 +72,17 @@ def test_same_bits_alone_and_in_company(emulated, dtype, tf32, antithetic):
         assert np.array_equal(found["marginals"], pairs[row, g])
         assert np.array_equal(found["fx"], whole["fx"].reshape(2, -1)[row])
         assert np.array_equal(found["fb"], whole["fb"].reshape(3, -1)[back])
+
+
+def test_each_block_has_a_scratch_of_its_own(emulated):
+    """Blocks run one after another here, so that a shared one would not show in results."""
+    written = []
+    module = SimpleNamespace(mlp_chains=lambda **arguments: written.append(emulated.mlp_chains(**arguments)))
+    for most_blocks in (1, 2, 3):
+        run(module, cases.mlp_chains(Shape(1, 1, 48, 3, 3, (40, 40, 40)), "float32", True, most_blocks=most_blocks))
+    # The first layer's sums as far as they are read, and a panel for the second's and for two steps of the last's.
+    own = 32 * (48 + 64 + 2 * 64)
+    assert np.diff(written).tolist() == [own, own]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

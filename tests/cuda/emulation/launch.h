@@ -54,7 +54,8 @@ template <class T>
 void soft_gate(const reluxfast::SoftGate<T>& a, Launch launch);
 template <class T, class S>
 void write_coalitions(const reluxfast::WriteCoalitions<T, S>& a, Launch launch);
+// Returns how many words were written of the memory that the kernels work in.
 template <class T>
-void mlp_chains(const reluxfast::MlpChains<T>& a, Launch launch);
+int64_t mlp_chains(const reluxfast::MlpChains<T>& a, Launch launch);
 
 }  // namespace emulation

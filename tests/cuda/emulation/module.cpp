@@ -162,13 +162,13 @@ void write_coalitions(const std::string& dtype, bool wide, std::optional<Bytes> 
   });
 }
 
-// `weights` and `biases` are those of all layers, one behind the other.
-void mlp_chains(const std::string& dtype, std::optional<Bytes> x, std::optional<Bytes> background,
-                std::optional<Bytes> cycle, std::optional<Bytes> permutations, std::optional<Bytes> members,
-                std::optional<Bytes> starts, std::optional<Bytes> weights, std::optional<Bytes> biases,
-                std::optional<Bytes> marginals, std::optional<Bytes> fx, std::optional<Bytes> fb, const Sizes& widths,
-                int64_t rows, int64_t background_rows, int64_t pairs, int64_t players, bool antithetic, bool allow_tf32,
-                int64_t most_blocks) {
+// `weights` and `biases` are those of all layers, one behind the other. Returns what emulation::mlp_chains does.
+int64_t mlp_chains(const std::string& dtype, std::optional<Bytes> x, std::optional<Bytes> background,
+                   std::optional<Bytes> cycle, std::optional<Bytes> permutations, std::optional<Bytes> members,
+                   std::optional<Bytes> starts, std::optional<Bytes> weights, std::optional<Bytes> biases,
+                   std::optional<Bytes> marginals, std::optional<Bytes> fx, std::optional<Bytes> fb,
+                   const Sizes& widths, int64_t rows, int64_t background_rows, int64_t pairs, int64_t players,
+                   bool antithetic, bool allow_tf32, int64_t most_blocks) {
   const auto run = [&](auto zero) {
     using T = decltype(zero);
     MlpChains<T> a{};
@@ -197,9 +197,9 @@ void mlp_chains(const std::string& dtype, std::optional<Bytes> x, std::optional<
     a.antithetic = antithetic;
     a.allow_tf32 = allow_tf32;
     const py::gil_scoped_release released;
-    emulation::mlp_chains(a, emulation::Launch(most_blocks, true));
+    return emulation::mlp_chains(a, emulation::Launch(most_blocks, true));
   };
-  dtype == "float32" ? run(float{}) : run(double{});
+  return dtype == "float32" ? run(float{}) : run(double{});
 }
 
 // Each window is size, out, kernel, stride, padding, dilation.

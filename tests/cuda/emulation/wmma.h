@@ -61,7 +61,8 @@ void load_matrix_sync(fragment<Use, m, n, k, precision::tf32, Layout>& to, const
 }
 
 template <int m, int n, int k, class LayoutA, class LayoutB>
-void mma_sync(fragment<accumulator, m, n, k, float>& sum, const fragment<matrix_a, m, n, k, precision::tf32, LayoutA>& a,
+void mma_sync(fragment<accumulator, m, n, k, float>& sum,
+              const fragment<matrix_a, m, n, k, precision::tf32, LayoutA>& a,
               const fragment<matrix_b, m, n, k, precision::tf32, LayoutB>& b,
               const fragment<accumulator, m, n, k, float>& before) {
   __syncwarp();
