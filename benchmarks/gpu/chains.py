@@ -142,7 +142,7 @@ def check(name: str, device: torch.device, form: str, precision: str) -> float:
 def measure(
     name: str, backends: list[str], count: int, pairs: int, device: torch.device, rounds: int, size: int
 ) -> list[dict[str, Any]]:
-    """A row for masked inputs and one for each backend, in each precision: ns per evaluation, gain over masked inputs."""
+    """Rows for masked inputs and for each backend, in each precision: ns per evaluation, gain over masked inputs."""
     forms = [(form, precision) for precision in PRECISIONS for form in ("masked", *backends)]
     errors = {form: check(name, device, *form) for form in forms}
     chains, a = Chains.random(name, count, pairs, device), torch.randn(size, size, device=device)

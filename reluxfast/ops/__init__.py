@@ -358,9 +358,9 @@ def mlp_chains(
     """Marginals of n players along permutation chains of a multilayer perceptron with ReLU between its layers.
 
     Kernels give a pair the same bits whatever else is in the call, the C++ one on any number of threads; x, background
-    and activations must be finite. The compiled kernels, on CUDA too, take every call; Triton's takes float32 and networks
-    with a hidden layer and at most 256 units in each layer behind the first, and the reference answers where it is the
-    only kernel and does not.
+    and activations must be finite. The compiled kernels take every call, on CUDA too. Triton's takes float32 and networks
+    with a hidden layer and at most 256 units in each layer behind the first; where it is the only kernel for a device, the
+    reference answers what it does not take.
 
     Args:
         x: (N, d); float32 or float64.
@@ -374,7 +374,8 @@ def mlp_chains(
         antithetic: whether a pair also has the chain that takes players away from x in the same order.
         allow_tf32: products behind the first layer may use TF32 on devices that have it (CUDA, from Ampere on; float32
             only); elsewhere they do not. The first layer, f(x) and f(background) never do: marginals still sum to
-            f(x) - f(background). CUDA C++ keeps float32 in a layer's last 1 to 32 outputs where they fill no panel of 64.
+            f(x) - f(background). CUDA C++ keeps float32 where a layer, or its rest beyond multiples of 64, has up to 32
+            outputs.
 
     Returns:
         pairs (N, G, n, K), the mean of a player's two marginals, or the only one; f(x) (N, K); f(background) (B, K).

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.cuda import cases
-from tests.cuda.calls import decode, run
+from tests.cuda.calls import run
 from tests.ops import chains_statement
 from tests.ops.chains_statement import Shape
 
