@@ -63,8 +63,7 @@ struct alignas(32) MlpTiles {
 __device__ __forceinline__ int own_row() { return static_cast<int>(threadIdx.x) % kMlpRows; }
 __device__ __forceinline__ int own_part() { return static_cast<int>(threadIdx.x) / kMlpRows; }
 
-// A panel's sums, spread over the block's threads, by fused multiplications and additions: 4 rows of them for each
-// thread,
+// A panel's sums, spread over the block's threads, by fused multiplications and additions,
 template <class T>
 class FusedPanel {
  public:
@@ -88,7 +87,7 @@ class FusedPanel {
   __device__ __forceinline__ void store(T* to) const {
     RF_UNROLL(8)
     for (int j = 0; j < kColumns; ++j) {
-      T* column = to + place(j, y_thread()) / kLanes * kLanes * kMlpRows + j % kLanes * kMlpRows;
+      T* column = to + (place(j, y_thread()) + j % kLanes) * kMlpRows;
       RF_UNROLL(4)
       for (int i = 0; i < kRows; i += kLanes) {
         Chunk<T, kLanes> chunk;

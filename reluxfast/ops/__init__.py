@@ -358,9 +358,9 @@ def mlp_chains(
     """Marginals of n players along permutation chains of a multilayer perceptron with ReLU between its layers.
 
     Kernels give a pair the same bits whatever else is in the call, the C++ one on any number of threads; x, background
-    and activations must be finite. The compiled kernels take every call, on CUDA too. Triton's takes float32 and networks
-    with a hidden layer and at most 256 units in each layer behind the first; where it is the only kernel for a device, the
-    reference answers what it does not take.
+    and activations must be finite. The compiled kernels take every call, on CUDA too. Triton's is for float32 and
+    networks with a hidden layer and at most 256 units in each layer behind the first; where a device has no other
+    kernel, the reference answers the other calls.
 
     Args:
         x: (N, d); float32 or float64.
