@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "common/mlp_chains.h"
 #include "cuda/mlp_product.cuh"
