@@ -10,7 +10,7 @@ from reluxfast.ops import native, triton_state
 from tests.ops.test_backend import WITHOUT_LIBRARY, python
 
 NEEDS_TRITON = pytest.mark.skipif(triton_state.MISSING_REASON is not None, reason=str(triton_state.MISSING_REASON))
-# Ops that the compiled library has for the CPU only.
+# Ops that have kernels for the CPU only.
 WITHOUT_CUDA = {"draw_orders", "accumulate_moments_"}
 WITHOUT_TRITON = "import sys; sys.modules['triton'] = None\n"
 ON_CUDA = (
