@@ -12,52 +12,24 @@ the network: a pair has the same bits whatever else is in the call.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from reluxfast.kernels.common import launch
-
-# Columns that are multiplied at once, the inner size of every product; hidden layers are padded to powers of two of it.
-BLOCK = tl.constexpr(32)
-# Programs for each multiprocessor; the interpreter has two programs in all, each with several tiles.
-_PROGRAMS = 4
-
-
-@triton.jit
-def _relu(z):
-    """A comparison with NaN is false, so NaN stays NaN."""
-    return tl.where(z < 0, 0.0, z)
-
-
-@triton.jit
-def _product(h_ptr, layer_ptr, DEPTH: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr):
-    """ReLU of h (ROWS, DEPTH) times a layer's weight (DEPTH, WIDTH), plus the bias in the row below it."""
-    row, block, column = tl.arange(0, ROWS), tl.arange(0, BLOCK), tl.arange(0, WIDTH)
-    y = tl.zeros((ROWS, WIDTH), tl.float32)
-    for start in range(0, DEPTH, BLOCK):
-        h = tl.load(h_ptr + row[:, None] * DEPTH + (start + block)[None, :])
-        weight = tl.load(layer_ptr + (start + block)[:, None] * WIDTH + column[None, :])
-        y = tl.dot(_relu(h), weight, y, input_precision=PRECISION)
-    return y + tl.load(layer_ptr + DEPTH * WIDTH + column)[None, :]
-
-
-@triton.jit
-def _behind(y, h_ptr, layers_ptr, WIDTHS: tl.constexpr, ROWS: tl.constexpr, PRECISION: tl.constexpr):
-    """f (ROWS, WIDTHS[-1]) of the second layer's pre-activations y (ROWS, WIDTHS[1])."""
-    layers_ptr += (WIDTHS[0] + 1) * WIDTHS[1]
-    for layer in tl.static_range(1, len(WIDTHS) - 1):
-        # Threads read what others write: before it is overwritten, and after.
-        tl.debug_barrier()
-        tl.store(h_ptr + tl.arange(0, ROWS)[:, None] * WIDTHS[layer] + tl.arange(0, WIDTHS[layer])[None, :], y)
-        tl.debug_barrier()
-        y = _product(h_ptr, layers_ptr, WIDTHS[layer], WIDTHS[layer + 1], ROWS, PRECISION)
-        layers_ptr += (WIDTHS[layer] + 1) * WIDTHS[layer + 1]
-    return y
+from reluxfast.kernels.mlp_layers import (
+    BLOCK,
+    Tiling,
+    behind,
+    operand,
+    packed_layers,
+    product,
+    programs_for,
+    relu,
+    transposed_layer,
+)
 
 
 @triton.jit
@@ -103,8 +75,8 @@ def _mlp_direct_kernel(
             z += tl.load(bias_ptr + start + block)[None, :]
             tl.store(tile_ptr + tl.arange(0, ROWS)[:, None] * DEPTH + (start + block)[None, :], z)
         tl.debug_barrier()
-        y = _product(tile_ptr, layers_ptr, DEPTH, WIDTHS[1], ROWS, PRECISION)
-        y = _behind(y, h_ptr, layers_ptr, WIDTHS, ROWS, PRECISION)
+        y = product(tile_ptr, layers_ptr, DEPTH, WIDTHS[1], ROWS, PRECISION)
+        y = behind(y, h_ptr, layers_ptr, WIDTHS, ROWS, PRECISION)
         there = exists[:, None] & (output < OUTPUTS)[None, :]
         tl.store(f_ptr + (row * OUTPUTS)[:, None] + output[None, :], y, mask=there)
 
@@ -194,44 +166,15 @@ def _mlp_chains_kernel(
                     z = _step(z, x_row, b_row, first_ptr + start, first, size, most, sign, DEPTH)
                     tl.store(z_ptr + start, z)
                     weight = tl.load(layers_ptr + (start + block)[:, None] * WIDTH + column[None, :])
-                    y = tl.dot(_relu(z), weight, y, input_precision=PRECISION)
+                    y = tl.dot(operand(relu(z), PRECISION), operand(weight, PRECISION), y, input_precision=PRECISION)
                 y += tl.load(layers_ptr + DEPTH * WIDTH + column)[None, :]
-                y = _behind(y, h_ptr, layers_ptr, WIDTHS, ROWS, PRECISION)
+                y = behind(y, h_ptr, layers_ptr, WIDTHS, ROWS, PRECISION)
             marginal = tl.reshape(sign[:, None] * (y - before), (PAIRS, CHAINS, LAST))
             mean = tl.sum(marginal, axis=1) * (1.0 / CHAINS)
             player = tl.load(permutations_ptr + written * players + t, mask=written < count, other=0)
             at = ((written * players + player) * OUTPUTS)[:, None] + output[None, :]
             tl.store(out_ptr + at, mean, mask=(written < count)[:, None] & (output < OUTPUTS)[None, :])
             before = y
-
-
-class Tiling(NamedTuple):
-    """How the kernels see a network.
-
-    Attributes:
-        widths: of its layers, the hidden ones padded to powers of two of at least BLOCK, the last to a power of two.
-        outputs: the last width without padding.
-        rows: of a tile, an even number.
-        warps: of a program.
-    """
-
-    widths: tuple[int, ...]
-    outputs: int
-    rows: int
-    warps: int
-
-    @staticmethod
-    def of(widths: Sequence[int]) -> Tiling:
-        """The tiling of a network with layers of the given widths, at least two of them."""
-        hidden = (max(BLOCK.value, triton.next_power_of_2(width)) for width in widths[:-1])
-        padded = (*hidden, triton.next_power_of_2(widths[-1]))
-        widest = max(padded[1:])
-        return Tiling(padded, widths[-1], 64 if widest <= 128 else 32, 4 if widest <= 64 else 8)
-
-    @property
-    def hidden(self) -> int:
-        """The widest layer whose activations are written behind the first."""
-        return max(self.widths[1:-1], default=0)
 
 
 class _Network(NamedTuple):
@@ -241,37 +184,15 @@ class _Network(NamedTuple):
     behind: Tensor
 
 
-def _layer(weight: Tensor, bias: Tensor, depth: int, width: int) -> Tensor:
-    layer = weight.new_zeros(depth + 1, width)
-    layer[: weight.shape[1], : weight.shape[0]] = weight.t()
-    layer[depth, : weight.shape[0]] = bias
-    return layer
-
-
-def packed_layers(weights: Sequence[Tensor], biases: Sequence[Tensor], tiling: Tiling) -> Tensor:
-    """The layers behind the first, each transposed and padded, one after the other."""
-    packed = [
-        _layer(weight, bias, *sizes).flatten()
-        for weight, bias, sizes in zip(weights, biases, pairwise(tiling.widths), strict=True)
-    ]
-    return torch.cat(packed)
-
-
 def _network(members: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], tiling: Tiling) -> _Network:
-    first = _layer(weights[0].index_select(1, members), biases[0], members.shape[0], tiling.widths[0])
+    first = transposed_layer(weights[0].index_select(1, members), biases[0], members.shape[0], tiling.widths[0])
     return _Network(first, packed_layers(weights[1:], biases[1:], tiling))
-
-
-def _programs(tiles: int, device: torch.device) -> int:
-    on_gpu = device.type == "cuda"
-    most = _PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count if on_gpu else 2
-    return min(tiles, most)
 
 
 def _direct(inputs: Tensor, network: _Network, f: Tensor, tiling: Tiling) -> Tensor:
     """Writes f of each row of `inputs`, features by player, and returns pre-activations of whole tiles of rows."""
     tiles = triton.cdiv(inputs.shape[0], tiling.rows)
-    programs = _programs(tiles, inputs.device)
+    programs = programs_for(tiles, inputs.device)
     z = inputs.new_empty(tiles * tiling.rows, tiling.widths[0])
     if tiles:
         launch(
@@ -306,6 +227,7 @@ def mlp_chains(
     biases: Sequence[Tensor],
     results: Sequence[Tensor],
     antithetic: bool,
+    allow_tf32: bool,
     tiling: Tiling,
 ) -> None:
     """Launches the kernels.
@@ -317,6 +239,7 @@ def mlp_chains(
         weights, biases: two or more, of any strides.
         results: marginals (N, G, n, K), f(x) (N, K), f(background) (B, K), contiguous.
         antithetic: whether a pair has two chains.
+        allow_tf32: whether chains' products behind the first layer round their operands to TF32.
         tiling: that of the network.
     """
     marginals, f_x, f_b = results
@@ -326,7 +249,7 @@ def mlp_chains(
     _, pairs, players = permutations.shape
     chains = 2 if antithetic else 1
     tiles = triton.cdiv(cycle.numel() * chains, tiling.rows)
-    programs = _programs(tiles, x.device)
+    programs = programs_for(tiles, x.device)
     if tiles:
         launch(
             _mlp_chains_kernel,
@@ -355,6 +278,6 @@ def mlp_chains(
             CHAINS=chains,
             GROUPS=players < x.shape[1],
             ROWS=tiling.rows,
-            PRECISION="ieee",
+            PRECISION="tf32" if allow_tf32 else "ieee",
             num_warps=tiling.warps,
         )

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from reluxfast.kernels.common import launch
-from reluxfast.kernels.mlp_chains import BLOCK, Tiling, _behind, _programs, _relu, packed_layers
+from reluxfast.kernels.mlp_layers import BLOCK, Tiling, behind, packed_layers, programs_for, relu
 
 
 @triton.jit
@@ -52,9 +52,9 @@ def _mlp_outer_sums_kernel(
             z = tl.load(high_ptr + (high_row * depth)[:, None] + at, mask=here, other=0.0)
             z += tl.load(low_ptr + (low_row * depth)[:, None] + at, mask=here, other=0.0)
             weight = tl.load(layers_ptr + (start + block)[:, None] * WIDTH + column[None, :])
-            y = tl.dot(_relu(z), weight, y, input_precision=PRECISION)
+            y = tl.dot(relu(z), weight, y, input_precision=PRECISION)
         y += tl.load(layers_ptr + WIDTHS[0] * WIDTH + column)[None, :]
-        y = _behind(y, h_ptr, layers_ptr, WIDTHS, ROWS, PRECISION)
+        y = behind(y, h_ptr, layers_ptr, WIDTHS, ROWS, PRECISION)
         there = exists[:, None] & (output < OUTPUTS)[None, :]
         tl.store(y_ptr + (row * OUTPUTS)[:, None] + output[None, :], y, mask=there)
 
@@ -74,7 +74,7 @@ def mlp_outer_sums(
     tiles = triton.cdiv(count, tiling.rows)
     if not tiles:
         return
-    programs = _programs(tiles, high.device)
+    programs = programs_for(tiles, high.device)
     launch(
         _mlp_outer_sums_kernel,
         programs,

@@ -1,15 +1,16 @@
 """Nanoseconds per evaluation of `mlp_chains` beside a batch of masked inputs: `python -m benchmarks.gpu.chains --help`.
 
-Both are float32 without TF32. Rates count what chains must do, whatever the provider does: per evaluation one column
-of the first weight and every further weight, two operations each; they stand beside a large matrix product of the same
-run.
+Each backend twice: IEEE float32, and TF32 behind the first layer; masked inputs likewise, where TF32 is in every layer.
+Rates count what chains must do, whatever the provider does: per evaluation one column of the first weight and every
+further weight, two operations each; they stand beside a large matrix product of the same run and precision, and beside
+the error of single marginals against float64.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ NETWORKS = {
     "100-256-128-1": (100, (256, 128, 1)),
     "784-256-128-10": (784, (256, 128, 10)),
 }
+# Precision -> largest relative error (L2) of marginals: several times that of rounding, far below that of a mistake.
+PRECISIONS = {"ieee": 1e-4, "tf32": 2e-2}
 _BACKGROUND = 32
 # Elements of masked inputs in one batch.
 _BATCH = 1 << 26
@@ -77,12 +80,25 @@ class Chains:
         """Multiplications and additions that chains must do."""
         return 2.0 * self.evaluations() * (self.weights[0].shape[0] + sum(w.numel() for w in self.weights[1:]))
 
-    def walked(self) -> Tensor:
-        """The pairs (N, G, d, K) by the operator."""
+    def double(self) -> Chains:
+        """The same in float64."""
+        weights, biases = ([t.double() for t in listed] for listed in (self.weights, self.biases))
+        return replace(self, x=self.x.double(), background=self.background.double(), weights=weights, biases=biases)
+
+    def pairs(self, form: str, precision: str) -> Tensor:
+        """The pairs (N, G, d, K) by a backend's operator or, if `form` is "masked", by masked inputs."""
+        with float32_as(precision):
+            if form == "masked":
+                return self.masked()
+            with ops.backend(form):
+                return self.walked(precision == "tf32")
+
+    def walked(self, allow_tf32: bool) -> Tensor:
+        """The pairs by the operator."""
         features = self.x.shape[1]
         members, starts = (torch.arange(count, device=self.x.device).int() for count in (features, features + 1))
-        network = (self.weights, self.biases)
-        return ops.mlp_chains(self.x, self.background, self.cycle, self.permutations, members, starts, *network)[0]
+        chains = (self.x, self.background, self.cycle, self.permutations, members, starts)
+        return ops.mlp_chains(*chains, self.weights, self.biases, True, allow_tf32)[0]
 
     def masked(self) -> Tensor:
         """The same by masked inputs in large batches."""
@@ -111,49 +127,55 @@ class Chains:
         return z
 
 
-def check(name: str, device: torch.device, backend: str) -> None:
-    """The operator against masked inputs on fresh random values: no number behind a red gate."""
+def check(name: str, device: torch.device, form: str, precision: str) -> float:
+    """The relative error (L2) against float64 on fresh random values: no number behind a red gate."""
     torch.manual_seed(0)
     chains = Chains.random(name, 3, 5, device)
-    with ops.backend(backend), float32_as("ieee"), torch.no_grad():
-        got, want = chains.walked(), chains.masked()
-    worst, limit = float((got - want).abs().max()), 1e-4 * float(want.abs().max())
-    if not worst <= limit:
-        raise AssertionError(f"backend {backend} is {worst:.2e} from masked inputs on {name}, {limit:.2e} allowed")
+    with torch.no_grad():
+        got, want = chains.pairs(form, precision), chains.double().masked()
+    error, limit = float((got - want).norm() / want.norm()), PRECISIONS[precision]
+    if not error <= limit:
+        raise AssertionError(f"{form} ({precision}) is {error:.2e} from float64 on {name}, {limit:.0e} allowed")
+    return error
 
 
 def measure(
     name: str, backends: list[str], count: int, pairs: int, device: torch.device, rounds: int, size: int
 ) -> list[dict[str, Any]]:
-    """One row for each backend, ns per evaluation and the gain over masked inputs, and one for these."""
+    """Rows for masked inputs and for each backend, in each precision: ns per evaluation, gain over masked inputs."""
+    forms = [(form, precision) for precision in PRECISIONS for form in ("masked", *backends)]
+    errors = {form: check(name, device, *form) for form in forms}
     chains, a = Chains.random(name, count, pairs, device), torch.randn(size, size, device=device)
 
-    def walked(backend: str) -> Tensor:
-        with ops.backend(backend):
-            return chains.walked()
+    def product(precision: str) -> Tensor:
+        with float32_as(precision):
+            return a @ a
 
-    calls = {"masked": [chains.masked]} | {b: [lambda b=b: walked(b)] for b in backends}
-    with float32_as("ieee"), torch.no_grad():
-        ms = interleaved_ms(calls | {"matmul": [lambda: a @ a]}, device, rounds, passes=1)
-    peak = 2.0 * size**3 / summarise(ms["matmul"]).median / 1e9
+    calls = {form: [lambda form=form: chains.pairs(*form)] for form in forms}
+    calls |= {("matmul", p): [lambda p=p: product(p)] for p in PRECISIONS}
+    with torch.no_grad():
+        ms = interleaved_ms(calls, device, rounds, passes=1)
     found = []
-    for form in calls:
-        stats = summarise(ms[form])
+    for form, precision in forms:
+        own, stats = ms[form, precision], summarise(ms[form, precision])
         rate = chains.flops() / stats.median / 1e9
+        peak = 2.0 * size**3 / summarise(ms["matmul", precision]).median / 1e9
         found.append(
             {
                 "benchmark": "chains",
                 "network": name,
                 "form": form,
+                "precision": precision,
                 "rows": count,
                 "pairs": pairs,
                 "median_ms": stats.median,
                 "p20_ms": stats.low,
                 "p80_ms": stats.high,
                 "ns_per_evaluation": 1e6 * stats.median / chains.evaluations(),
-                "gain": paired_ratio(ms["masked"], ms[form]).median,
+                "gain": paired_ratio(ms["masked", precision], own).median,
                 "tflops": rate,
                 "of_matmul": rate / peak,
+                "error": errors[form, precision],
             }
         )
     return found
@@ -161,17 +183,30 @@ def measure(
 
 def to_text(found: list[dict[str, Any]]) -> str:
     """The rows as a table."""
-    header = ("network", "form", "ms", "20-80 %", "ns per evaluation", "gain", "TFLOP/s", "of matmul")
+    header = (
+        "network",
+        "form",
+        "precision",
+        "ms",
+        "20-80 %",
+        "ns per evaluation",
+        "gain",
+        "TFLOP/s",
+        "of matmul",
+        "error",
+    )
     body = [
         (
             r["network"],
             r["form"],
+            r["precision"],
             f"{r['median_ms']:.3f}",
             f"{r['p20_ms']:.3f}-{r['p80_ms']:.3f}",
             f"{r['ns_per_evaluation']:.3f}",
             f"{r['gain']:.2f}",
             f"{r['tflops']:.2f}",
             f"{r['of_matmul']:.2f}",
+            f"{r['error']:.1e}",
         )
         for r in found
     ]
@@ -182,7 +217,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.gpu.chains", description=__doc__)
     p.add_argument("--device", default="cuda", help="default: %(default)s")
-    p.add_argument("--backend", action="append", help="repeatable; default: triton")
+    p.add_argument("--backend", action="append", help="repeatable; default: cuda and triton")
     p.add_argument("--network", action="append", choices=list(NETWORKS), help="repeatable; default: all")
     p.add_argument("--rows", type=int, default=128, help="default: %(default)s")
     p.add_argument("--pairs", type=int, default=64, help="of chains for each row; default: %(default)s")
@@ -195,10 +230,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Check, measure, print, store on request."""
     args = parser().parse_args(argv)
-    device, backends, found = torch.device(args.device), args.backend or ["triton"], []
+    device, backends, found = torch.device(args.device), args.backend or ["cuda", "triton"], []
     for name in args.network or NETWORKS:
-        for backend in backends:
-            check(name, device, backend)
         found += measure(name, backends, args.rows, args.pairs, device, args.rounds, args.matmul)
     print(to_text(found), flush=True)
     if args.store:

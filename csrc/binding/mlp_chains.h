@@ -45,8 +45,8 @@ inline void check_mlp_chains(const Tensor& x, const Tensor& background, const Te
 template <class Kernels>
 std::tuple<Tensor, Tensor, Tensor> mlp_chains(const Tensor& x, const Tensor& background, const Tensor& cycle,
                                               const Tensor& permutations, const Tensor& members, const Tensor& starts,
-                                              std::vector<Tensor> weights, std::vector<Tensor> biases,
-                                              bool antithetic) {
+                                              std::vector<Tensor> weights, std::vector<Tensor> biases, bool antithetic,
+                                              bool allow_tf32) {
   check_mlp_chains(x, background, cycle, permutations, members, starts, weights, biases);
   const int64_t rows = x.size(0), pairs = permutations.size(1), players = permutations.size(2);
   const int64_t background_rows = background.size(0), outputs = weights.back().size(0);
@@ -72,6 +72,7 @@ std::tuple<Tensor, Tensor, Tensor> mlp_chains(const Tensor& x, const Tensor& bac
     a.pairs = pairs;
     a.players = players;
     a.antithetic = antithetic;
+    a.allow_tf32 = allow_tf32;
     Kernels::run(a, x);
   };
   x.scalar_type() == ScalarType::Float ? run(float{}) : run(double{});

@@ -1,6 +1,7 @@
 // Shapley permutation chains of a multilayer perceptron: what a call is given and where its results go.
 #pragma once
 
+#include "common/macros.h"
 #include "common/mlp_layers.h"
 
 namespace reluxfast {
@@ -18,8 +19,9 @@ struct MlpChains : MlpLayers<T> {
   T* fb;                        // [background_rows, outputs]
   int64_t rows, background_rows, pairs, players;
   bool antithetic;
+  bool allow_tf32;  // behind the first layer of chains, where there are tensor cores
 
-  int64_t features() const { return this->widths[0]; }
+  RF_INLINE int64_t features() const { return this->widths[0]; }
 };
 
 }  // namespace reluxfast

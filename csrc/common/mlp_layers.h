@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "common/macros.h"
+
 namespace reluxfast {
 
 // Weights that a network may have, the last one's included.
@@ -15,7 +17,7 @@ struct MlpLayers {
   int64_t widths[kMostLayers + 1];
   int layers;
 
-  int64_t outputs() const { return widths[layers]; }
+  RF_INLINE int64_t outputs() const { return widths[layers]; }
 };
 
 }  // namespace reluxfast

@@ -6,6 +6,7 @@
 
 #include "binding/gate.h"
 #include "binding/max_pool.h"
+#include "binding/mlp_chains.h"
 #include "binding/relu_pack.h"
 #include "binding/soft_gate.h"
 #include "binding/soft_gate_pack.h"
@@ -61,6 +62,14 @@ struct Cuda {
   static void run(const WriteCoalitions<T, S>& a, const Tensor& x) {
     launch_on(x, [&](cudaStream_t stream) { return cuda::launch_write_coalitions(a, stream); });
   }
+
+  template <class T>
+  static void run(const MlpChains<T>& a, const Tensor& x) {
+    std::optional<Tensor> memory;
+    // Freed before the kernels are done, it goes to what comes after them on the same stream.
+    const auto allocate = [&](int64_t bytes) { return memory.emplace(empty_bytes(x, bytes)).mutable_data_ptr(); };
+    launch_on(x, [&](cudaStream_t stream) { return cuda::launch_mlp_chains(a, allocate, stream); });
+  }
 };
 
 }  // namespace
@@ -78,4 +87,5 @@ STABLE_TORCH_LIBRARY_IMPL(reluxfast, CUDA, m) {
   m.impl("soft_gate", TORCH_BOX(&reluxfast::soft_gate<reluxfast::Cuda>));
   m.impl("soft_gate_", TORCH_BOX(&reluxfast::soft_gate_<reluxfast::Cuda>));
   m.impl("write_coalitions_", TORCH_BOX(&reluxfast::write_coalitions_<reluxfast::Cuda>));
+  m.impl("mlp_chains", TORCH_BOX(&reluxfast::mlp_chains<reluxfast::Cuda>));
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <limits>
 
 namespace reluxfast {
 namespace cuda {
@@ -14,11 +15,19 @@ class Launch {
  public:
   explicit Launch(cudaStream_t stream) : stream_(stream) {}
 
-  // The grid has at most blocks_x * blocks_y blocks; kernels stride over what lies beyond it.
+  // Blocks that run() starts where there is work for so many; 0 after an error.
+  template <auto* kKernel>
+  int64_t blocks(int64_t most, dim3 block) {
+    int64_t resident = 0;
+    if (error_ == cudaSuccess) error_ = resident_blocks<kKernel>(static_cast<int>(block.x * block.y), resident);
+    return std::min(most, resident);
+  }
+
+  // The grid has at most blocks_x * blocks_y blocks; kernels stride over what lies beyond it. Nothing is started after
+  // an error.
   template <auto* kKernel, class... Arguments>
   void run(int64_t blocks_x, int64_t blocks_y, dim3 block, const Arguments&... arguments) {
-    int64_t resident = 0;
-    error_ = resident_blocks<kKernel>(static_cast<int>(block.x * block.y), resident);
+    const int64_t most = std::numeric_limits<int64_t>::max(), resident = blocks<kKernel>(most, block);
     if (error_ != cudaSuccess) return;
     const int64_t x = std::min(blocks_x, resident);
     const int64_t y = std::min(blocks_y, std::max<int64_t>(1, std::min<int64_t>(resident / x, kMostBlocksY)));

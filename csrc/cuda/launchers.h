@@ -4,8 +4,11 @@
 
 #include <cuda_runtime_api.h>
 
+#include <functional>
+
 #include "common/gate.h"
 #include "common/max_pool.h"
+#include "common/mlp_chains.h"
 #include "common/relu_pack.h"
 #include "common/soft_gate.h"
 #include "common/soft_gate_pack.h"
@@ -35,6 +38,11 @@ cudaError_t launch_soft_gate(const SoftGate<T>& a, cudaStream_t stream);
 // T, S: unsigned integers of 2, 4 or 8 bytes, both the same; or float and a half type.
 template <class T, class S>
 cudaError_t launch_write_coalitions(const WriteCoalitions<T, S>& a, cudaStream_t stream);
+
+// T: float or double. allocate(bytes): memory on the device for the kernels on `stream` alone, aligned to 256 bytes.
+template <class T>
+cudaError_t launch_mlp_chains(const MlpChains<T>& a, const std::function<void*(int64_t)>& allocate,
+                              cudaStream_t stream);
 
 }  // namespace cuda
 }  // namespace reluxfast

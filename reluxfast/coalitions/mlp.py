@@ -96,9 +96,9 @@ class PerceptronWays:
 
     layers: Perceptron
 
-    def chains(self, game: Game) -> PerceptronChains:
+    def chains(self, game: Game, allow_tf32: bool) -> PerceptronChains:
         """See `Ways`."""
-        return PerceptronChains(game, self.layers)
+        return PerceptronChains(game, self.layers, allow_tf32)
 
     def cube(self, game: Game) -> Cube:
         """See `Ways`."""
@@ -121,10 +121,12 @@ class PerceptronChains:
     Attributes:
         game: the game, whose rows are in the order that the perceptron's first layer takes.
         layers: the network.
+        allow_tf32: whether products behind the first layer may use TF32.
     """
 
     game: Game
     layers: Perceptron
+    allow_tf32: bool = False
     path: ClassVar[str] = "mlp"
 
     def at_once(self) -> int:
@@ -138,7 +140,8 @@ class PerceptronChains:
         x = game.x if len(rows) == game.rows else game.x[rows]
         weights, biases = list(self.layers.weights), list(self.layers.biases)
         members, starts = game.players.members, game.players.starts
-        found, _, _ = ops.mlp_chains(x, game.background, cycle, orders, members, starts, weights, biases, antithetic)
+        network = (weights, biases, antithetic, self.allow_tf32)
+        found, _, _ = ops.mlp_chains(x, game.background, cycle, orders, members, starts, *network)
         game.refuse_not_finite(found)
         still = inert(game, x, cycle, (self.layers.weights[0] == 0).all(0))
         if still is not None:

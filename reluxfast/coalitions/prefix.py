@@ -33,8 +33,8 @@ class PrefixWays:
     shape: tuple[int, ...]
     rest: Callable[[torch.Tensor], torch.Tensor]
 
-    def chains(self, game: Game) -> PrefixChains:
-        """See `Ways`."""
+    def chains(self, game: Game, allow_tf32: bool) -> PrefixChains:
+        """See `Ways`; library calls, which are IEEE."""
         return PrefixChains(game, self)
 
     def cube(self, game: Game) -> SummedCube:

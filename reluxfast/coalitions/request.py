@@ -24,8 +24,8 @@ _FEWEST_ROWS, _MOST_ROWS = 256, 8192
 class Ways(Protocol):
     """Ways through a network that are faster than calls of it."""
 
-    def chains(self, game: Game) -> Chains:
-        """Chains of a game of this network."""
+    def chains(self, game: Game, allow_tf32: bool) -> Chains:
+        """Chains of a game of this network; products behind its first map may use TF32 if allowed."""
 
     def cube(self, game: Game) -> Cube:
         """All coalitions of a game of this network."""
@@ -79,9 +79,10 @@ class GameRequest:
         self.made = made
         return made
 
-    def chains(self, game: Game) -> Chains:
+    def chains(self, game: Game, allow_tf32: bool) -> Chains:
         """The fastest way to walk chains of this game."""
-        return WrittenChains(game, self.path) if self.ways is None else self.ways.chains(game)
+        ways = self.ways
+        return WrittenChains(game, self.path) if ways is None else ways.chains(game, allow_tf32)
 
     def cube(self, game: Game) -> Cube:
         """The fastest way to the values of all coalitions of this game."""

@@ -15,6 +15,7 @@ from reluxfast.composites import composite as named
 from reluxfast.errors import InvalidInput
 from reluxfast.graph import Graph
 from reluxfast.graph.fold import foldable
+from reluxfast.methods.numbers import flag
 from reluxfast.methods.run import Outcome, Run
 from reluxfast.relevance.lrp.assign import assign
 from reluxfast.relevance.lrp.gates import STORAGES
@@ -62,9 +63,8 @@ def lrp(
     Returns:
         values like x; they sum to the logit less what biases and stabilisers took.
     """
-    for name, value in (("balance", balance), ("create_graph", create_graph)):
-        if not isinstance(value, bool):
-            raise InvalidInput(name, "must be True or False", repr(value))
+    flag("balance", balance)
+    flag("create_graph", create_graph)
     if gates not in STORAGES:
         raise InvalidInput("gates", f"must be one of {', '.join(STORAGES)}", repr(gates))
     if create_graph and not torch.is_grad_enabled():

@@ -23,6 +23,12 @@ def whole(name: str, value: Any) -> None:
         raise InvalidInput(name, "must be an int", repr(value))
 
 
+def flag(name: str, value: Any) -> None:
+    """Refuses what is neither True nor False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidInput(name, "must be True or False", repr(value))
+
+
 def positive(name: str, value: Any) -> None:
     """Refuses what is neither None nor a positive int."""
     if value is None:

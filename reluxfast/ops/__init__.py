@@ -361,12 +361,14 @@ def mlp_chains(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     antithetic: bool = True,
+    allow_tf32: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Marginals of n players along permutation chains of a multilayer perceptron with ReLU between its layers.
 
     Kernels give a pair the same bits whatever else is in the call, the C++ one on any number of threads; x, background
-    and activations must be finite. On CUDA tensors there is Triton's kernel, for float32 and networks with a hidden
-    layer and at most 256 units in each layer behind the first; else the reference answers.
+    and activations must be finite. The compiled kernels take every call, on CUDA too. Triton's is for float32 and
+    networks with a hidden layer and at most 256 units in each layer behind the first; where a device has no other
+    kernel, the reference answers the other calls.
 
     Args:
         x: (N, d); float32 or float64.
@@ -378,6 +380,10 @@ def mlp_chains(
         weights: one to six of x's dtype, (H_1, d), (H_2, H_1), ..., (K, H): the network's layers.
         biases: (H_1,), (H_2,), ..., (K,) of x's dtype.
         antithetic: whether a pair also has the chain that takes players away from x in the same order.
+        allow_tf32: products behind the first layer may use TF32 on devices that have it (CUDA, from Ampere on; float32
+            only); elsewhere they do not. The first layer, f(x) and f(background) never do: marginals still sum to
+            f(x) - f(background). CUDA C++ keeps float32 where a layer, or its rest beyond multiples of 64, has up to 32
+            outputs.
 
     Returns:
         pairs (N, G, n, K), the mean of a player's two marginals, or the only one; f(x) (N, K); f(background) (B, K).
@@ -387,7 +393,7 @@ def mlp_chains(
             which kernels on a GPU do not look at, for speed: there it reads and writes what is not there.
     """
     return _implementation("mlp_chains", x)(
-        x, background, cycle, permutations, members, starts, list(weights), list(biases), antithetic
+        x, background, cycle, permutations, members, starts, list(weights), list(biases), antithetic, allow_tf32
     )
 
 

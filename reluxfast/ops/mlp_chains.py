@@ -10,7 +10,8 @@ permutation π and the background row b that belong to them,
 
 f(x) and f(b) are direct products. Kernels add one player's columns of W_1 to the first layer's pre-activations at each
 step instead of masking inputs: the same but for rounding, as long as everything is finite; an infinity or a NaN in a
-feature stays for the rest of the chain. Permutation sampling: Castro et al. 2009; antithetic: Mitchell et al. 2022.
+feature stays for the rest of the chain. Products behind the first layer may use TF32 where that is allowed and the
+device has it, those of f(x) and f(b) never. Permutation sampling: Castro et al. 2009; antithetic: Mitchell et al. 2022.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ def mlp_chains_reference(
     weights: list[Tensor],
     biases: list[Tensor],
     antithetic: bool,
+    allow_tf32: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The pairs, f(x) and f(background) by definition, the masked inputs of one pair at a time."""
     _check(x, background, cycle, permutations, members, starts, weights, biases)
@@ -156,6 +158,7 @@ def _fake(
     weights: list[Tensor],
     biases: list[Tensor],
     antithetic: bool,
+    allow_tf32: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     _check(x, background, cycle, permutations, members, starts, weights, biases)
     outputs = weights[-1].shape[0]
@@ -176,6 +179,7 @@ def triton_limit(
     weights: list[Tensor],
     biases: list[Tensor],
     antithetic: bool,
+    allow_tf32: bool = False,
 ) -> str | None:
     """Why the Triton kernel does not take a call, None if it does or if the call is wrong anyway."""
     if len(weights) == 1 and x.dtype == torch.float32:
@@ -186,7 +190,7 @@ def triton_limit(
 register(
     "mlp_chains",
     "(Tensor x, Tensor background, Tensor cycle, Tensor permutations, Tensor members, Tensor starts, Tensor[] weights, "
-    "Tensor[] biases, bool antithetic) -> (Tensor, Tensor, Tensor)",
+    "Tensor[] biases, bool antithetic, bool allow_tf32=False) -> (Tensor, Tensor, Tensor)",
     mlp_chains_reference,
     _fake,
     triton_limit=triton_limit,

@@ -23,7 +23,7 @@ from reluxfast.kernels import soft_gate as soft_gate_kernel
 from reluxfast.kernels import soft_gate_pack as soft_gate_pack_kernel
 from reluxfast.kernels import write_coalitions as write_coalitions_kernel
 from reluxfast.kernels.max_pool import Pool
-from reluxfast.kernels.mlp_chains import Tiling
+from reluxfast.kernels.mlp_layers import Tiling
 from reluxfast.ops._register import FAKES
 from reluxfast.ops.layout import is_channels_last, memory_order
 
@@ -338,6 +338,7 @@ def mlp_chains(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     antithetic: bool,
+    allow_tf32: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """reluxfast::mlp_chains, within its limits."""
     index = (cycle, permutations, members, starts)
@@ -346,12 +347,12 @@ def mlp_chains(
         "mlp_chains",
         (*tensors, *weights, *biases),
         (len(weights), antithetic),
-        (*tensors, *layers, antithetic),
+        (*tensors, *layers, antithetic, allow_tf32),
         lambda *_: Tiling.of([weight.shape[0] for weight in weights]),
     )
     results = plan.empty(x.device)
     index = [values.contiguous() for values in index]
-    mlp_chains_kernels.mlp_chains(x, background, *index, *layers, results, antithetic, plan.geometry)
+    mlp_chains_kernels.mlp_chains(x, background, *index, *layers, results, antithetic, allow_tf32, plan.geometry)
     return tuple(results)
 
 

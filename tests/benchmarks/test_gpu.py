@@ -104,9 +104,12 @@ def test_chains_run_and_store(tmp_path, capsys):
     network = "30-128-64-10"
     arguments = ["--device", "cpu", "--backend", "reference", "--network", network, "--rows", "2", "--pairs", "1"]
     assert chains.main([*arguments, "--rounds", "1", "--matmul", "8", "--store", str(tmp_path / "rows.jsonl")]) == 0
-    masked, walked = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert (masked["form"], walked["form"]) == ("masked", "reference") and masked["gain"] == 1
-    for row in (masked, walked):
+    stored = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    forms = [(form, precision) for precision in ("ieee", "tf32") for form in ("masked", "reference")]
+    assert [(row["form"], row["precision"]) for row in stored] == forms
+    assert all(row["gain"] == 1 for row in stored if row["form"] == "masked")
+    for row in stored:
+        assert 0 < row["error"] < 1e-5
         # Two rows of one pair of two chains, each with 29 inputs between its ends.
         assert row["ns_per_evaluation"] == pytest.approx(1e6 * row["median_ms"] / 116)
         assert row["tflops"] == pytest.approx(116 * 2 * (128 + 128 * 64 + 64 * 10) / row["median_ms"] / 1e9)
@@ -116,8 +119,16 @@ def test_chains_run_and_store(tmp_path, capsys):
 def test_chains_are_checked_before_they_are_timed(monkeypatch):
     right = chains.ops.mlp_chains
     monkeypatch.setattr(chains.ops, "mlp_chains", lambda *rest: [1.001 * values for values in right(*rest)])
-    with pytest.raises(AssertionError, match="from masked inputs on 30-128-64-1"):
-        chains.check("30-128-64-1", CPU, "reference")
+    with pytest.raises(AssertionError, match=r"reference \(ieee\) is .* from float64 on 30-128-64-1"):
+        chains.check("30-128-64-1", CPU, "reference", "ieee")
+
+
+def test_chains_allow_tf32_where_it_is_measured(monkeypatch):
+    given, right = [], chains.ops.mlp_chains
+    monkeypatch.setattr(chains.ops, "mlp_chains", lambda *rest: (given.append(rest[-1]), right(*rest))[1])
+    for precision in chains.PRECISIONS:
+        chains.check("30-128-64-1", CPU, "reference", precision)
+    assert given == [False, True]
 
 
 def test_environment_names_the_device():

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from reluxfast import ops
+from reluxfast.ops import native
 from tests.device import DEVICE, KIND
 from tests.oracles.coalitions import from_module, value_table, value_tables
 
@@ -42,8 +44,9 @@ def rows(n: int, d: int, seed: int = 1) -> torch.Tensor:
 
 
 def path_of_perceptron(dtype: torch.dtype, layers: int, elements: int) -> str:
-    """How chains of a perceptron are walked: on a GPU no kernel does so in float64, or without a hidden layer."""
-    if KIND == "cpu" or (dtype == torch.float32 and layers > 1):
+    """How chains of a perceptron are walked: Triton's kernel does so in float32 and with a hidden layer alone."""
+    others = KIND == "cpu" or (native.has_cuda() and ops.active_backend() != "triton")
+    if others or (dtype == torch.float32 and layers > 1):
         return "mlp"
     # Below this many elements of a row no map is cut off.
     return "engine" if elements < 64 else "prefix"

@@ -31,6 +31,7 @@ X = rows(3, 6)
         ({"tolerance": 0.1, "estimator": "exact"}, "tolerance has no meaning for the exact estimator"),
         ({"tolerance": 0.1, "estimator": "leverage"}, "tolerance has no meaning for the leverage estimator"),
         ({"seed": 1.5}, "seed must be an int, got 1.5"),
+        ({"allow_tf32": 1}, "allow_tf32 must be True or False, got 1"),
         ({"batch_size": 0}, "batch_size must be a positive int, got 0"),
         ({"memory_budget": 10}, r"memory_budget must hold at least one row \(\d+ bytes\), got 10"),
         ({"samples": 3}, "options of shapley are: baselines, players, .* got 'samples'"),

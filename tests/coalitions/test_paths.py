@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 import reluxfast as rx
+from reluxfast import ops
 from reluxfast.coalitions import cube
 from reluxfast.float32 import ieee_float32
-from tests.coalitions.support import close, normal, on_device, path_of_perceptron, rows
+from tests.coalitions.support import close, network, normal, on_device, path_of_perceptron, rows
 
 
 class Standardised(nn.Module):
@@ -232,3 +233,23 @@ def test_half_types_go_through_the_model():
     model, x = on_device(deep, 7, [33]).half(), rows(2, 7).half()
     found = rx.shapley(model, x, estimator="permutation")
     assert found.options["path"] == "engine" and found.values.dtype == torch.float16
+
+
+@pytest.mark.parametrize("f", [network(6), lambda batch: network(6)(batch)], ids=["mlp", "function"])
+def test_tf32_is_an_option_of_chains(monkeypatch, f):
+    """Perceptrons' chains are told of it; a CPU has none, and nothing changes there."""
+    given, real = [], ops.mlp_chains
+
+    def watched(*arguments):
+        if arguments[3].shape[1]:
+            given.append(arguments[9])
+        return real(*arguments)
+
+    monkeypatch.setattr(ops, "mlp_chains", watched)
+    found = []
+    for options in ({}, {"allow_tf32": False}, {"allow_tf32": True}):
+        result = rx.shapley(f, rows(3, 6), rows(2, 6), estimator="permutation", n_evaluations=41, **options)
+        found.append((result.values, result.standard_error))
+        assert result.options["allow_tf32"] is options.get("allow_tf32", False)
+    assert all(torch.equal(one, first) for each in found for one, first in zip(each, found[0], strict=True))
+    assert given == ([False, False, True] if isinstance(f, nn.Module) else [])

@@ -35,6 +35,7 @@ class Call:
         aliases: argument -> the input whose memory it shares.
         offsets: argument -> elements, or bytes of a packed input, by which it lies off a multiple of 16 bytes.
         kinds: argument -> its dtype where that is another; integers are compared bit for bit.
+        tolerance: by which floats may differ.
     """
 
     op: str
@@ -45,6 +46,7 @@ class Call:
     aliases: dict[str, str] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
+    tolerance: float = 0.0
 
     def kind(self, name: str) -> str:
         """The dtype of an argument."""
@@ -77,19 +79,26 @@ class _Room:
         return bool((self._memory[: self._start] == 0xA5).all() and (self._memory[self._end :] == 0xA5).all())
 
 
-def _check(name: str, got: np.ndarray, wanted: np.ndarray, dtype: str) -> None:
+def _check(name: str, got: np.ndarray, wanted: np.ndarray, dtype: str, tolerance: float) -> None:
     if dtype not in _FLOATS:
         assert np.array_equal(got, wanted), f"{name}: bytes {np.flatnonzero(got != wanted)[:5]} differ"
         return
-    # The kernels add in the reference's order and precision: equal, not merely close.
     a, b = decode(got, dtype), decode(wanted, dtype)
+    if tolerance:
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, err_msg=name)
+        return
+    # The kernels add in the reference's order and precision: equal, not merely close.
     # A zero has a sign, which a comparison does not see.
     wrong = np.flatnonzero(((a != b) | (np.signbit(a) != np.signbit(b))) & ~(np.isnan(a) & np.isnan(b)))
     assert not wrong.size, f"{name}: {wrong.size} of {a.size} differ, first {wrong[0]}: {a[wrong[0]]}, {b[wrong[0]]}"
 
 
-def run(module: ModuleType, call: Call, guard: int = GUARD) -> None:
-    """Call the kernel, outputs filled with NaN and between guards; raise unless all are as they must be afterwards."""
+def run(module: ModuleType, call: Call, guard: int = GUARD) -> dict[str, np.ndarray | None]:
+    """Call the kernel, outputs filled with NaN and between guards; raise unless all are as they must be afterwards.
+
+    Returns:
+        argument that is written -> its bytes.
+    """
     rooms: dict[str, _Room] = {}
     for name, content in {**call.expected, **call.inputs}.items():
         if content is None or name in call.aliases:
@@ -107,7 +116,8 @@ def run(module: ModuleType, call: Call, guard: int = GUARD) -> None:
             assert np.array_equal(room.array, call.inputs[name]), f"{name}: an input was written"
     for name, wanted in call.expected.items():
         if wanted is not None:
-            _check(name, arrays[name], wanted, call.kind(name))
+            _check(name, arrays[name], wanted, call.kind(name), call.tolerance)
+    return {name: arrays[name] for name in call.expected}
 
 
 def save(calls: list[Call], path: Path) -> None:
@@ -120,7 +130,10 @@ def save(calls: list[Call], path: Path) -> None:
                     arrays[f"{number}/{kind}/{name}"] = value
         about.append(
             {
-                **{k: getattr(call, k) for k in ("op", "dtype", "parameters", "aliases", "offsets", "kinds")},
+                **{
+                    k: getattr(call, k)
+                    for k in ("op", "dtype", "parameters", "aliases", "offsets", "kinds", "tolerance")
+                },
                 **{k: list(getattr(call, k)) for k in ("inputs", "expected")},
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from reluxfast.ops.layout import is_channels_last, memory_order
 from reluxfast.ops.max_pool import pooled_size
 from reluxfast.ops.packing import field_width
 from tests.cuda.calls import Call
+from tests.ops import chains_statement
+from tests.ops.chains_statement import Shape
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 LAYOUTS = ("contiguous", "channels_last")
@@ -233,6 +236,66 @@ def write_coalitions(
     kinds = dict.fromkeys(indices, "int32")
     kinds |= {"x": read, "background": read} if wide else {"out": f"int{8 * out.element_size()}"}
     return Call("write_coalitions", dtype, inputs, {"out": as_bytes(out)}, parameters, {}, offsets or {}, kinds)
+
+
+def mlp_chains(
+    shape: Shape,
+    dtype: str,
+    antithetic: bool,
+    *,
+    exact: bool = True,
+    seed: int = 1,
+    tf32: Container[int] | None = None,
+    offsets: dict[str, int] | None = None,
+    most_blocks: int = 2,
+) -> Call:
+    """mlp_chains of random numbers, on the grid on which results are equal if `exact`.
+
+    `tf32`: the layers whose operands lose bits where TF32 is allowed; None where it is not.
+    """
+    kind = getattr(torch, dtype)
+    given = chains_statement.call(shape, seed, exact).wide(kind)
+    return given_mlp_chains(given, dtype, antithetic, exact=exact, tf32=tf32, offsets=offsets, most_blocks=most_blocks)
+
+
+def given_mlp_chains(
+    given: chains_statement.Call,
+    dtype: str,
+    antithetic: bool,
+    *,
+    exact: bool = True,
+    tf32: Container[int] | None = None,
+    offsets: dict[str, int] | None = None,
+    most_blocks: int = 2,
+) -> Call:
+    """mlp_chains of given arguments."""
+    kind = getattr(torch, dtype)
+    pairs, fx, fb, scale = chains_statement.mlp_chains(given, antithetic, tf32 or ())
+    x, background, cycle, permutations, members, starts, weights, biases = given.tensors(kind)
+    index = {"cycle": cycle, "permutations": permutations, "members": members, "starts": starts}
+    flat = {"weights": torch.cat([w.flatten() for w in weights]), "biases": torch.cat(biases)}
+    expected = {"marginals": pairs, "fx": fx, "fb": fb}
+    parameters = {
+        "widths": [x.shape[1], *(weight.shape[0] for weight in weights)],
+        "rows": len(x),
+        "background_rows": len(background),
+        "pairs": cycle.shape[1],
+        "players": permutations.shape[2],
+        "antithetic": antithetic,
+        "allow_tf32": tf32 is not None,
+        "most_blocks": most_blocks,
+    }
+    return Call(
+        "mlp_chains",
+        dtype,
+        {name: as_bytes(t.contiguous()) for name, t in {"x": x, "background": background, **index, **flat}.items()},
+        {name: as_bytes(torch.tensor(values, dtype=kind)) for name, values in expected.items()},
+        parameters,
+        {},
+        offsets or {},
+        dict.fromkeys(index, "int32"),
+        0.0 if exact else chains_statement.TOLERANCE[kind] * scale,
+    )
 
 
 def _windows(size, out, kernel, stride, padding, dilation) -> list[list[int]]:

@@ -2,15 +2,18 @@
 // memory behind it, of which those blocks touch a few pages; an index that does not fit in 64-bit arithmetic faults or
 // is wrong.
 #include "emulation/cuda.h"
+#include "emulation/wmma.h"
 //
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
 #include "cuda/gate.cuh"
 #include "cuda/max_pool_pack.cuh"
 #include "cuda/max_pool_scatter.cuh"
+#include "cuda/mlp_chains.cuh"
 #include "cuda/relu_pack.cuh"
 #include "cuda/soft_gate.cuh"
 #include "cuda/soft_gate_pack.cuh"
@@ -24,10 +27,16 @@ namespace {
 struct LastBlocks {
   unsigned count;
 
+  template <auto* kKernel>
+  int64_t blocks(int64_t most, dim3) const {
+    return most;
+  }
+
   template <auto* kKernel, class... Arguments>
   void run(int64_t blocks_x, int64_t blocks_y, dim3 block, const Arguments&... arguments) {
     const dim3 size{static_cast<unsigned>(blocks_x), static_cast<unsigned>(blocks_y)};
-    emulation::launch(size, block, true, kKernel, emulation::From{size.x * size.y - count}, arguments...);
+    emulation::launch(size, block, true, kKernel, emulation::From{size.x * size.y - std::min(count, size.x * size.y)},
+                      arguments...);
   }
 };
 
@@ -164,6 +173,50 @@ void write_coalitions_end() {
   }
 }
 
+void mlp_chains_end() {
+  // A linear network over two players of four features each: a marginal is the sum of a player's features.
+  const int32_t members[8] = {0, 2, 4, 6, 1, 3, 5, 7}, starts[3] = {0, 4, 8};
+  const float weight[8] = {1, 1, 1, 1, 1, 1, 1, 1}, bias = 0, background[8] = {};
+  float fb = 0;
+  MlpChains<float> a{};
+  a.rows = kMany / 8;
+  a.background_rows = 1;
+  a.pairs = 4;
+  a.players = 2;
+  a.layers = 1;
+  a.antithetic = true;
+  a.widths[0] = 8;
+  a.widths[1] = 1;
+  a.weights[0] = weight;
+  a.biases[0] = &bias;
+  a.members = members;
+  a.starts = starts;
+  a.background = background;
+  a.cycle = reserve<int32_t>(a.rows * a.pairs);
+  a.marginals = reserve<float>(a.rows * a.pairs * a.players);
+  a.fx = reserve<float>(a.rows);
+  a.fb = &fb;
+  float* x = reserve<float>(a.rows * 8);
+  int32_t* permutations = reserve<int32_t>(a.rows * a.pairs * a.players);
+  a.x = x;
+  a.permutations = permutations;
+  // The last tile of chains.
+  const int64_t first = a.rows - cuda::kMlpRows / 2 / a.pairs, pairs = a.rows * a.pairs;
+  for (int64_t i = first * 8; i < a.rows * 8; ++i) x[i] = static_cast<float>(i % 7);
+  for (int64_t pair = first * a.pairs; pair < pairs; ++pair) permutations[2 * pair + pair % 2] = 1;
+  // As many blocks as pack the weights; the last two direct products are of x and of the background.
+  LastBlocks last{5};
+  cuda::mlp_chains(a, last, [](int64_t bytes) -> void* { return reserve<uint8_t>(bytes); });
+  for (int64_t row = first; row < a.rows; ++row) {
+    float sums[2] = {};
+    for (int k = 0; k < 8; ++k) sums[k % 2] += x[row * 8 + k];
+    expect(a.fx[row] == sums[0] + sums[1], "mlp_chains f");
+    for (int64_t at = row * a.pairs * 2; at < (row + 1) * a.pairs * 2; ++at) {
+      expect(a.marginals[at] == sums[at % 2], "mlp_chains marginal");
+    }
+  }
+}
+
 // One image so large that its last windows lie beyond 2^31 and its last rows beyond 2^33, or so many small ones.
 void pool_end(int64_t images, int64_t channels, int64_t height, int64_t width) {
   PoolPack<float> a{};
@@ -215,6 +268,7 @@ int main() {
   soft_gate_pack_end(int64_t{1} << 30);
   soft_gate_end();
   write_coalitions_end();
+  mlp_chains_end();
   pool_end(1, 16, 24000, 24000);
   pool_end(6000000, 1, 38, 38);
   std::printf("right\n");

@@ -8,6 +8,7 @@ import torch
 
 from tests.cuda import build, calls, cases
 from tests.cuda.test_max_pool import SHAPES_AND_POOLS
+from tests.ops.chains_statement import Shape
 
 
 def _calls(threads: bool, dtypes: tuple[str, ...]) -> list[calls.Call]:
@@ -50,6 +51,11 @@ def _calls(threads: bool, dtypes: tuple[str, ...]) -> list[calls.Call]:
         for name in ("2x2/2 odd size", "2x2/2 chunks", "3x3/2 chunks", "5x4 chunks", "3-d chunks", "dilated"):
             made.append(cases.max_pool_pack(*SHAPES_AND_POOLS[name], dtype, layout, relu=True))
             made.append(cases.max_pool_scatter(*SHAPES_AND_POOLS[name], dtype, layout, 3, classes=2, threads=threads))
+    for dtype in {"float32", "float64"} & {*dtypes}:
+        # Panels and narrow products, a tile that is not full, groups; one layer; tensor cores.
+        for shape in (Shape(1, 2, 17, 5, 3, (40, 17, 2)), Shape(2, 1, 1, 4, 3, (5,))):
+            made.append(cases.mlp_chains(shape, dtype, True, most_blocks=1))
+        made.append(cases.mlp_chains(Shape(1, 2, 2, 3, 3, (17, 40, 3)), dtype, False, tf32=()))
     # One array at a time where no chunk may be read or written at once.
     dtype, nhwc = dtypes[0], "channels_last"
     for name in ("x", "y", "residual", "bias"):

@@ -7,6 +7,7 @@ statement.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
 
 import numpy as np
@@ -108,10 +109,19 @@ def call(shape: Shape, seed: int, exact: bool) -> Call:
     )
 
 
-def network(z: np.ndarray, weights: list[np.ndarray], biases: list[np.ndarray]) -> np.ndarray:
-    """The network's outputs (K,) for one input (d,)."""
+def to_tf32(values: np.ndarray) -> np.ndarray:
+    """Each number rounded to eleven significant bits, ties away from zero."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.copysign(np.floor(np.abs(mantissa) * 2048 + 0.5), values), exponent - 11)
+
+
+def network(
+    z: np.ndarray, weights: list[np.ndarray], biases: list[np.ndarray], rounded: Container[int] = ()
+) -> np.ndarray:
+    """The network's outputs (K,) for one input (d,); operands of the layers `rounded` are rounded to TF32."""
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        z = weight @ (np.maximum(z, 0) if layer else z) + bias
+        h = np.maximum(z, 0) if layer else z
+        z = (to_tf32(weight) @ to_tf32(h) if layer in rounded else weight @ h) + bias
     return z
 
 
@@ -124,8 +134,8 @@ class Stated(NamedTuple):
     scale: float
 
 
-def mlp_chains(given: Call, antithetic: bool) -> Stated:
-    """Every coalition of every chain as a set of players, its input written out."""
+def mlp_chains(given: Call, antithetic: bool, rounded: Container[int] = ()) -> Stated:
+    """Every coalition of every chain as a set of players, its input written out; layers `rounded` but for the ends."""
     x, background, cycle, permutations, members, starts, weights, biases = given
     pairs = np.full((*permutations.shape, len(biases[-1])), np.nan)
     largest = 0.0
@@ -136,7 +146,8 @@ def mlp_chains(given: Call, antithetic: bool) -> Stated:
             for player in coalition:
                 for feature in members[starts[player] : starts[player + 1]]:
                     z[feature] = row[feature]
-            return network(z, weights, biases)
+            inner = 0 < len(coalition) < permutations.shape[2]
+            return network(z, weights, biases, rounded if inner else ())
 
         order = permutations[r, g].tolist()
         for t, player in enumerate(order):
@@ -169,6 +180,19 @@ def assert_close(shape: Shape, dtype: torch.dtype, antithetic: bool, seed: int =
     want = mlp_chains(given, antithetic)
     for got, stated in zip(ops.mlp_chains(*given.tensors(dtype), antithetic), want[:3], strict=True):
         np.testing.assert_allclose(array(got), stated, rtol=0, atol=TOLERANCE[dtype] * want.scale)
+
+
+def assert_tf32(shape: Shape, antithetic: bool, rounded: Container[int]) -> None:
+    """Where TF32 is allowed the operands of the layers `rounded` have ten bits of mantissa, no more and no less, but
+    those of f(x) and f(b) have them all.
+    """
+    given = call(shape, 2, exact=False).wide(torch.float32)
+    want, unrounded = mlp_chains(given, antithetic, rounded), mlp_chains(given, antithetic)
+    pairs, *ends = (array(values) for values in ops.mlp_chains(*given.tensors(torch.float32), antithetic, True))
+    for got, stated in zip(ends, want[1:3], strict=True):
+        np.testing.assert_allclose(got, stated, rtol=0, atol=TOLERANCE[torch.float32] * want.scale)
+    # Sums in another order may round a few activations the other way.
+    assert np.linalg.norm(pairs - want.pairs) <= 0.2 * np.linalg.norm(want.pairs - unrounded.pairs)
 
 
 def assert_independent(backend: str, shape: Shape, dtype: torch.dtype, antithetic: bool) -> None:

@@ -60,7 +60,8 @@ def cases() -> list[tuple[str, tuple]]:
         listed.append(("write_coalitions_", (out, random(2, 4), random(1, 4), labels, ranks, jobs)))
     chains = (torch.tensor([[1, 0]]), torch.tensor([[[1, 0], [0, 1]]]), torch.arange(3), torch.tensor([0, 1, 3]))
     layers = ([random(4, 3), random(2, 4)], [random(4), random(2)])
-    listed.append(("mlp_chains", (random(1, 3), random(2, 3), *(index.int() for index in chains), *layers, True)))
+    chains = (random(1, 3), random(2, 3), *(index.int() for index in chains), *layers)
+    listed += [("mlp_chains", (*chains, *switches)) for switches in ((True,), (False, True))]
     listed.append(("mlp_outer_sums", (random(2, 1, 3), random(2, 2, 3), [random(2, 3)], [random(2)])))
     numbers = torch.tensor([4, 2, 9])
     for rows in (numbers, numbers[::2]):

@@ -18,6 +18,7 @@ from tests.ops.chains_statement import (
     assert_close,
     assert_exact,
     assert_independent,
+    assert_tf32,
     call,
     mlp_chains,
 )
@@ -26,10 +27,10 @@ from tests.ops.test_backend import python
 from tests.ops.test_native import ISAS
 
 # Those that have a kernel for it.
-ANSWERS = [name for name in BACKENDS if name in ("reference", "cpp", "triton")]
+ANSWERS = [name for name in BACKENDS if name != "auto"]
 DTYPES = [torch.float32, torch.float64]
 # Kernels that look at the values of indices.
-CHECKED = [name for name in ANSWERS if name != "triton"]
+CHECKED = [name for name in ANSWERS if name not in ("triton", "cuda")]
 NEEDS_CPP = pytest.mark.skipif("cpp" not in ANSWERS, reason="the C++ kernel is not there for tensors of this device")
 
 
@@ -134,6 +135,20 @@ def test_sizes_of_zero(answers, rows, pairs):
 def rows_alone(monkeypatch):
     """Products of Triton's interpreter in which the place of a row does not matter, as compiled; in BLAS it does."""
     monkeypatch.setattr(np, "matmul", lambda a, b, dtype: np.einsum("ij,jk->ik", a, b, dtype=dtype))
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_tf32_where_there_is_some(name):
+    """Triton's interpreter rounds as a device does; layers of this width are whole panels of the CUDA kernel."""
+    shape = Shape(1, 2, 2, 8, 6, (48, 64, 40))
+    with ops.backend(name):
+        if name == "triton" or (name == "cuda" and torch.cuda.get_device_capability() >= (8, 0)):
+            assert_tf32(shape, True, (1, 2))
+            return
+        for dtype in DTYPES:
+            given = call(shape, 2, exact=False).tensors(dtype)
+            with_it, without = (ops.mlp_chains(*given, True, allowed) for allowed in (True, False))
+            assert all(torch.equal(a, b) for a, b in zip(with_it, without, strict=True))
 
 
 @pytest.mark.usefixtures("rows_alone")

@@ -123,12 +123,12 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         ranks, jobs = torch.zeros(2, d, dtype=torch.int32), torch.zeros(64, 4, dtype=torch.int32)
         return binding.write_coalitions_(torch.zeros(64, d, dtype=made), rows, rows, labels, ranks, jobs)
 
-    def chains(*widths, count=4, pairs=16, players=32, features=32, antithetic=True):
+    def chains(*widths, count=4, pairs=16, players=32, features=32, antithetic=True, tf32=False):
         rows, index = torch.zeros(count, features), torch.zeros(count, pairs, players, dtype=torch.int32)
         groups = (torch.arange(features).int(), torch.arange(players + 1).int())
         layers = [torch.zeros(size) for size in zip(widths, (features, *widths), strict=False)]
         biases = [torch.zeros(width) for width in widths]
-        return binding.mlp_chains(rows, rows, index[..., 0], index, *groups, layers, biases, antithetic)
+        return binding.mlp_chains(rows, rows, index[..., 0], index, *groups, layers, biases, antithetic, tf32)
 
     def sums(*widths, highs=16, lows=128):
         layers = [torch.zeros(size) for size in zip(widths[1:], widths, strict=False)]
@@ -145,6 +145,8 @@ def cases(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         "mlp_chains 256-128-1": lambda: chains(256, 128, 1),
         "mlp_chains 256-128-10, groups": lambda: chains(256, 128, 10, features=48),
         "mlp_chains 64-256-256-10": lambda: chains(64, 256, 256, 10),
+        "mlp_chains 128-64-1, tf32": lambda: chains(128, 64, 1, tf32=True),
+        "mlp_chains 256-128-10, tf32": lambda: chains(256, 128, 10, tf32=True),
         # Triton makes constants of ones.
         "mlp_chains 1-1, ones": lambda: chains(1, 1, count=1, pairs=1, players=1, features=1),
     }

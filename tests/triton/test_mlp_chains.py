@@ -12,7 +12,7 @@ import torch
 from reluxfast import errors, ops
 from reluxfast.ops import _register
 from reluxfast.ops.mlp_chains import mlp_chains_reference
-from tests.ops.chains_statement import Shape, assert_close, assert_exact, call, mlp_chains
+from tests.ops.chains_statement import Shape, assert_close, assert_exact, assert_tf32, call, mlp_chains
 from tests.ops.statement import array
 
 SMALL = Shape(2, 3, 2, 6, 4, (5, 3))
@@ -97,6 +97,20 @@ def test_chains_end_at_the_direct_products(antithetic):
     given = call(Shape(3, 2, 4, 9, 1, (33, 20, 3)), 4, exact=False).tensors(torch.float32)
     pairs, fx, fb = ops.mlp_chains(*given, antithetic)
     assert torch.equal(pairs[:, :, 0], fx[:, None] - fb[given[2].long()])
+
+
+@pytest.mark.parametrize("antithetic", [False, True], ids=["forward", "antithetic"])
+@pytest.mark.parametrize("widths", [(5, 3), (40, 33, 1), (16, 20, 17, 10)], ids=str)
+def test_tf32_behind_the_first_layer(widths, antithetic):
+    assert_tf32(Shape(2, 2, 2, 8, 5, widths), antithetic, range(1, len(widths)))
+
+
+def test_tf32_keeps_nan():
+    given = call(Shape(1, 1, 1, 3, 3, (4, 2)), 1, exact=True).tensors(torch.float32)
+    # A NaN whose bits are all set has no room for more.
+    given[6][1][:] = torch.tensor([-1], dtype=torch.int32).view(torch.float32)
+    pairs, _, _ = ops.mlp_chains(*given, True, True)
+    assert bool(pairs.isnan().all())
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])

@@ -1,8 +1,9 @@
 // Runs CUDA kernels on the CPU: one thread per CUDA thread, blocks one after another. A header with kernels and no
 // launches is compiled after this one by a C++20 compiler and started with emulation::launch.
 //
-// Known: threadIdx and its kin, static __shared__ memory, __syncthreads, and the warp operations below over whole
-// warps. Not known: dynamic shared memory, partial warps, atomics, cooperative groups, inline PTX.
+// Known: threadIdx and its kin, static __shared__ memory, __syncthreads, the warp operations below over whole warps,
+// and products of tensor cores (wmma.h). Not known: dynamic shared memory, partial warps, atomics, cooperative groups,
+// inline PTX.
 #pragma once
 
 #include <array>

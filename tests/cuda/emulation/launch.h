@@ -7,6 +7,7 @@
 
 #include "common/gate.h"
 #include "common/max_pool.h"
+#include "common/mlp_chains.h"
 #include "common/relu_pack.h"
 #include "common/soft_gate.h"
 #include "common/soft_gate_pack.h"
@@ -18,6 +19,11 @@ class Launch {
  public:
   // At most `most_blocks` blocks in x and y, of two warps each: few threads must stride over much work.
   Launch(int64_t most_blocks, bool threads) : most_blocks_(most_blocks), threads_(threads) {}
+
+  template <auto* kKernel>
+  int64_t blocks(int64_t most, dim3) const {
+    return std::min(most, most_blocks_);
+  }
 
   template <auto* kKernel, class... Arguments>
   void run(int64_t blocks_x, int64_t blocks_y, dim3 block, const Arguments&... arguments) {
@@ -48,5 +54,8 @@ template <class T>
 void soft_gate(const reluxfast::SoftGate<T>& a, Launch launch);
 template <class T, class S>
 void write_coalitions(const reluxfast::WriteCoalitions<T, S>& a, Launch launch);
+// Returns how many words were written of the memory that the kernels work in.
+template <class T>
+int64_t mlp_chains(const reluxfast::MlpChains<T>& a, Launch launch);
 
 }  // namespace emulation

@@ -162,6 +162,46 @@ void write_coalitions(const std::string& dtype, bool wide, std::optional<Bytes> 
   });
 }
 
+// `weights` and `biases` are those of all layers, one behind the other. Returns what emulation::mlp_chains does.
+int64_t mlp_chains(const std::string& dtype, std::optional<Bytes> x, std::optional<Bytes> background,
+                   std::optional<Bytes> cycle, std::optional<Bytes> permutations, std::optional<Bytes> members,
+                   std::optional<Bytes> starts, std::optional<Bytes> weights, std::optional<Bytes> biases,
+                   std::optional<Bytes> marginals, std::optional<Bytes> fx, std::optional<Bytes> fb,
+                   const Sizes& widths, int64_t rows, int64_t background_rows, int64_t pairs, int64_t players,
+                   bool antithetic, bool allow_tf32, int64_t most_blocks) {
+  const auto run = [&](auto zero) {
+    using T = decltype(zero);
+    MlpChains<T> a{};
+    a.x = in<T>(x);
+    a.background = in<T>(background);
+    a.cycle = in<int32_t>(cycle);
+    a.permutations = in<int32_t>(permutations);
+    a.members = in<int32_t>(members);
+    a.starts = in<int32_t>(starts);
+    a.layers = static_cast<int>(widths.size()) - 1;
+    const T *weight = in<T>(weights), *bias = in<T>(biases);
+    for (int l = 0; l <= a.layers; ++l) a.widths[l] = widths.at(l);
+    for (int l = 0; l < a.layers; ++l) {
+      a.weights[l] = weight;
+      a.biases[l] = bias;
+      weight += a.widths[l] * a.widths[l + 1];
+      bias += a.widths[l + 1];
+    }
+    a.marginals = out<T>(marginals);
+    a.fx = out<T>(fx);
+    a.fb = out<T>(fb);
+    a.rows = rows;
+    a.background_rows = background_rows;
+    a.pairs = pairs;
+    a.players = players;
+    a.antithetic = antithetic;
+    a.allow_tf32 = allow_tf32;
+    const py::gil_scoped_release released;
+    return emulation::mlp_chains(a, emulation::Launch(most_blocks, true));
+  };
+  return dtype == "float32" ? run(float{}) : run(double{});
+}
+
 // Each window is size, out, kernel, stride, padding, dilation.
 Pool make_pool(int64_t images, int64_t channels, const std::vector<Sizes>& windows) {
   const auto window = [&](int k) {
@@ -239,4 +279,10 @@ PYBIND11_MODULE(emulated_kernels, m) {
         py::arg("x").noconvert(), py::arg("background").noconvert(), py::arg("out").noconvert(),
         py::arg("labels").noconvert(), py::arg("ranks").noconvert(), py::arg("jobs").noconvert(), py::arg("count"),
         py::arg("d"), py::arg("players"), py::arg("most_blocks"), py::arg("threads"));
+  m.def("mlp_chains", &mlp_chains, py::kw_only(), py::arg("dtype"), py::arg("x").noconvert(),
+        py::arg("background").noconvert(), py::arg("cycle").noconvert(), py::arg("permutations").noconvert(),
+        py::arg("members").noconvert(), py::arg("starts").noconvert(), py::arg("weights").noconvert(),
+        py::arg("biases").noconvert(), py::arg("marginals").noconvert(), py::arg("fx").noconvert(),
+        py::arg("fb").noconvert(), py::arg("widths"), py::arg("rows"), py::arg("background_rows"), py::arg("pairs"),
+        py::arg("players"), py::arg("antithetic"), py::arg("allow_tf32"), py::arg("most_blocks"));
 }
