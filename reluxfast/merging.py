@@ -11,7 +11,7 @@ from reluxfast.attribution import Attribution
 from reluxfast.errors import InvalidInput
 
 # What runs must share for their units to be draws of the same kind.
-_SHARED = ("estimator", "design", "background_mode")
+_SHARED = ("estimator", "design", "background_mode", "shared_orders")
 
 
 def merge(results: Sequence[Attribution]) -> Attribution:

@@ -34,6 +34,7 @@ class Sampling:
         every_background: whether each unit is averaged over all background rows, instead of taking one in turn.
         budget: evaluations per row at most, or None.
         tolerance: largest standard error over the range of the values at which a row is done, or None.
+        shared: whether all rows take the orders and background rows of row 0.
         first: number of the first unit, whose estimate then keeps its samples; None: 0, and nothing is kept.
     """
 
@@ -42,6 +43,7 @@ class Sampling:
     every_background: bool
     budget: int | None
     tolerance: float | None
+    shared: bool = False
     first: int | None = None
 
     @property
@@ -133,13 +135,13 @@ def _sample(game: Game, chains: Chains, how: Sampling, rows: torch.Tensor, units
 
 
 def _pairs(game: Game, chains: Chains, how: Sampling, rows: torch.Tensor, units: range) -> torch.Tensor:
-    numbers = game.numbers[rows]
+    numbers = game.numbers[:1] * 0 if how.shared else game.numbers[rows]
     first = how.first or 0
     units = range(first + units.start, first + units.stop)
-    order = orders(how.design, how.seed, numbers, units, game.n)
+    order = orders(how.design, how.seed, numbers, units, game.n).expand(len(rows), -1, -1)
     count = game.background.shape[0]
     if not how.every_background:
-        cycle = background_rows(how.seed, numbers, units, count)
+        cycle = background_rows(how.seed, numbers, units, count).expand(len(rows), -1)
         return chains.pairs(rows, cycle, order, how.antithetic)
     total = None
     for b in range(count):

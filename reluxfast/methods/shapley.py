@@ -29,6 +29,7 @@ def shapley(
     design: str = "antithetic",
     background_mode: str = "cycle",
     seed: int = 0,
+    shared_orders: bool = False,
     first_pair: int | None = None,
     allow_tf32: bool = False,
 ) -> Estimate:
@@ -49,6 +50,8 @@ def shapley(
         background_mode: "cycle": each pair meets one background row, each used equally often; "all": each meets
             all of them.
         seed: of counter-based draws keyed by (seed, row, pair): the same whatever the batching.
+        shared_orders: all rows take the orders and background rows of the first: what differs between rows then is not
+            what they drew. Errors are those of each row by itself.
         first_pair: number of the first pair (order, if plain) that is drawn, for work split over processes: the result
             keeps its float64 state, to be joined with others' by `rx.merge`. None: 0, and no state.
         allow_tf32: products behind the first layer of a multilayer perceptron may use TF32 along sampled orders in
@@ -66,6 +69,7 @@ def shapley(
     positive("n_evaluations", n_evaluations)
     fraction("tolerance", tolerance)
     whole("seed", seed)
+    flag("shared_orders", shared_orders)
     count("first_pair", first_pair)
     flag("allow_tf32", allow_tf32)
     chosen = _chosen(request, estimator, n_evaluations, {"tolerance": tolerance, "first_pair": first_pair})
@@ -82,7 +86,7 @@ def shapley(
         game = request.game(budget)
         found = leverage(game, budget, seed)
     else:
-        how = Sampling(design, seed, background_mode == "all", n_evaluations, tolerance, first_pair)
+        how = Sampling(design, seed, background_mode == "all", n_evaluations, tolerance, shared_orders, first_pair)
         game = request.game(n_evaluations or how.usual(n, backgrounds))
         chains = request.chains(game, allow_tf32)
         facts["path"] = chains.path

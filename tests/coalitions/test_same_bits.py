@@ -86,3 +86,15 @@ def test_global_generators_are_left_alone():
     rx.lime(model, x, n_evaluations=60)
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert (np.random.get_state()[1] == numpy_state).all()
+
+
+@pytest.mark.parametrize("name", ["antithetic", "orthogonal", "tolerance"])
+def test_shared_orders_are_those_of_the_first_row(name):
+    _, options = METHODS[name]
+    x, background, model = rows(5, 6), rows(3, 6, 2), network(6)
+    shared = rx.shapley(model, x, background, shared_orders=True, **options)
+    for row in range(5):
+        alone = rx.shapley(model, x[row : row + 1], background, **options)
+        assert torch.equal(shared.values[row], alone.values[0])
+        assert torch.equal(shared.standard_error[row], alone.standard_error[0])
+    assert not torch.equal(shared.values[1:], rx.shapley(model, x, background, **options).values[1:])
