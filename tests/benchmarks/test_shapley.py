@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import shapley, shapley_accuracy, shapley_images, shapley_providers
+from benchmarks import shapley, shapley_accuracy, shapley_exact, shapley_images, shapley_providers
 from benchmarks.shapley_cases import TINY, make_problem
 
 FAST = ["reluxfast cpp", "masked batch", "captum"]
@@ -89,3 +89,18 @@ def test_images_are_counted(tmp_path, capsys):
     # 7 x 7 patches of 32 pixels: 5 pixels each, the last of them cut.
     assert {row["players"] for row in rows} == {49} and {row["images"] for row in rows} == {2 * 48 + 2}
     assert "49 patches, 98 images" in capsys.readouterr().out
+
+
+def test_exact_values(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("shap", reason="shap is a provider")
+    file = tmp_path / "rows.jsonl"
+    assert shapley_exact.main(["--tiny", "--case", "n12", "--rounds", "1", "--store", str(file)]) == 0
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["provider"] for row in rows] == ["reluxfast cpp", "masked batch", "shap exact", "sgemm"]
+    assert all(row["status"] == "ok" and row["error"] <= 1e-5 and row["median_ms"] > 0 for row in rows[:-1])
+    assert rows[0]["evaluations_per_row"] == 31 and "5 players" in capsys.readouterr().out
+    right = shapley_exact.engine
+    wrong = {"reluxfast cpp": lambda problem: shapley_exact.Prepared(lambda: 1.0001 * right(problem).call())}
+    monkeypatch.setattr(shapley_exact, "PROVIDERS", wrong)
+    assert shapley_exact.main(["--tiny", "--case", "n12", "--rounds", "1"]) == 1
+    assert "wrong" in capsys.readouterr().out
