@@ -54,26 +54,29 @@ class PartsBar:
     """
 
     def __init__(self, parts: int, *, desc: str, unit: str):
-        self._parts = parts
-        self._whole = progress_bar(total=parts, desc=desc, unit=unit, show=parts > 1)
-        # Shares of a part in a few digits.
-        self._whole.unit_scale = True
+        self._whole = None
+        if parts > 1:
+            self._whole = progress_bar(total=parts, desc=desc, unit=unit)
+            # Shares of a part in a few digits.
+            self._whole.unit_scale = True
 
     def __enter__(self) -> PartsBar:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._whole.close()
+        if self._whole is not None:
+            self._whole.close()
 
     def part(self, *, total: int, desc: str, unit: str) -> AbstractContextManager[Bar]:
         """A bar for the steps of the part that is under way."""
-        if self._parts == 1:
+        if self._whole is None:
             return progress_bar(total=total, desc=desc, unit=unit)
         return nullcontext(_Share(self._whole, total))
 
     def done(self, parts: int) -> None:
         """So many parts are done, with or without having counted all of their steps."""
-        self._whole.update(parts - self._whole.n)
+        if self._whole is not None:
+            self._whole.update(parts - self._whole.n)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,9 +43,11 @@ def test_a_notebook_has_bars_though_its_stream_is_no_terminal(monkeypatch):
 def test_parts_share_a_bar(monkeypatch, parts):
     err = Terminal()
     monkeypatch.setattr(sys, "stderr", err)
-    monkeypatch.setattr(progress, "tqdm", partial(progress.tqdm, mininterval=0, miniters=0))
+    real = progress.tqdm
+    monkeypatch.setattr(
+        progress, "tqdm", lambda *work, **how: real(*work, **{**how, "delay": 0}, mininterval=0, miniters=0)
+    )
     with PartsBar(parts, desc="whole", unit="row") as whole:
-        whole._whole.delay = 0
         for part in range(parts):
             with whole.part(total=8, desc="steps", unit="step") as bar:
                 for _ in range(4):
