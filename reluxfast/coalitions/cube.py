@@ -12,7 +12,7 @@ from reluxfast.coalitions.game import Game
 
 # Coalitions of all rows that are evaluated at once, at most.
 _WRITTEN, _SUMMED = 1 << 12, 1 << 16
-# Bytes of first values that are held at once.
+# Bytes of first values, or of outputs, that are held at once.
 _HELD_BYTES = 64 << 20
 # Players whose subsets are added to those of all others.
 _LOW_PLAYERS = 7
@@ -93,7 +93,8 @@ class SummedCube:
         """See `Cube`."""
         weight = self.first.weight
         held = _HELD_BYTES // weight.element_size()
-        coalitions = min(_SUMMED, max(1, held // weight.shape[0]))
+        # Outputs that are not explained are computed as well: what is chosen changes no bit.
+        coalitions = min(_SUMMED, max(1, held // max(len(weight), self.game.output.shape[1])))
         return 1 << (coalitions.bit_length() - 1), max(1, held // weight.numel())
 
     def values(self, rows: range, back: int, coalitions: range) -> torch.Tensor:
