@@ -122,6 +122,22 @@ def _numbers(name: str, seconds: Mapping[str, list[float]], case: Any) -> dict[s
     return row
 
 
+def table(found: list[dict[str, Any]], title: str, error: str, form: str) -> str:
+    """The rows of one case; `error` is the field that the gate looked at, shown in `form` below `title`."""
+    body = []
+    for row in found:
+        cells = [row["provider"], row["status"], f"{row[error]:{form}}" if error in row else "-"]
+        if "median_ms" in row:
+            over = f"{row['over_base']['median']:.2f}x" if "over_base" in row else "-"
+            cells += [f"{row['median_ms']:.2f}", f"{row['p20_ms']:.2f}-{row['p80_ms']:.2f}"]
+            cells += [f"{row['evaluations_per_s'] / 1e6:.2f}", over]
+        else:
+            cells += ["-"] * 4
+        body.append([*cells, row.get("note", row.get("reason", ""))])
+    header = ("provider", "gate", title, "median ms", "20-80 %", "M evaluations/s", "/ " + BASE, "tuned to")
+    return rows.table(header, body)
+
+
 def to_text(found: list[dict[str, Any]]) -> str:
     """The rows of one case as a table."""
     first = found[0]
@@ -131,19 +147,7 @@ def to_text(found: list[dict[str, Any]]) -> str:
         f"{first['orders']} orders, float32, {env['threads']} thread(s)\n{env['cpu']} ({env['cpu_capability']}), "
         f"commit {env['commit'] or 'unknown'}"
     )
-    body = []
-    for row in found:
-        errors = f"{row['standard_errors']:.2f}" if "standard_errors" in row else "-"
-        cells = [row["provider"], row["status"], errors]
-        if "median_ms" in row:
-            over = f"{row['over_base']['median']:.2f}x" if "over_base" in row else "-"
-            cells += [f"{row['median_ms']:.2f}", f"{row['p20_ms']:.2f}-{row['p80_ms']:.2f}"]
-            cells += [f"{row['evaluations_per_s'] / 1e6:.2f}", over]
-        else:
-            cells += ["-"] * 4
-        body.append([*cells, row.get("note", row.get("reason", ""))])
-    header = ("provider", "gate", "distance / SE", "median ms", "20-80 %", "M evaluations/s", "/ " + BASE, "tuned to")
-    text = f"{title}\n{rows.table(header, body)}"
+    text = f"{title}\n{table(found, 'distance / SE', 'standard_errors', '.2f')}"
     base = next((row for row in found if "of_sgemm_rate" in row), None)
     return text if base is None else f"{text}\n{BASE}: {100 * base['of_sgemm_rate']['median']:.0f} % of the sgemm rate"
 

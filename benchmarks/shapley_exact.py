@@ -21,12 +21,11 @@ from benchmarks import rows
 from benchmarks.options import add_common
 from benchmarks.progress import Progress
 from benchmarks.providers import Unavailable, quiet_peers
-from benchmarks.shapley import SGEMM, sgemm
+from benchmarks.shapley import BASE, SGEMM, sgemm, table
 from benchmarks.shapley_cases import Case, Problem, make_problem
 from benchmarks.shapley_providers import Prepared
 from benchmarks.timing import interleave, paired_ratio, summarise
 
-BASE = "reluxfast cpp"
 GATE = 1e-5
 # Largest number of players of shap's explainer: it takes seconds for a row.
 _SHAP_PLAYERS = 12
@@ -164,18 +163,7 @@ def to_text(found: list[dict[str, Any]]) -> str:
         f"coalition, float32, {env['threads']} thread(s)\n{env['cpu']} ({env['cpu_capability']}), "
         f"commit {env['commit'] or 'unknown'}"
     )
-    body = []
-    for row in found:
-        cells = [row["provider"], row["status"], f"{row['error']:.1e}" if "error" in row else "-"]
-        if "median_ms" in row:
-            over = f"{row['over_base']['median']:.2f}x" if "over_base" in row else "-"
-            cells += [f"{row['median_ms']:.2f}", f"{row['p20_ms']:.2f}-{row['p80_ms']:.2f}"]
-            cells += [f"{row['evaluations_per_s'] / 1e6:.2f}", over]
-        else:
-            cells += ["-"] * 4
-        body.append([*cells, row.get("note", row.get("reason", ""))])
-    header = ("provider", "gate", "error", "median ms", "20-80 %", "M evaluations/s", "/ " + BASE, "tuned to")
-    return f"{title}\n{rows.table(header, body)}"
+    return f"{title}\n{table(found, 'error', 'error', '.1e')}"
 
 
 def parser() -> argparse.ArgumentParser:
