@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from reluxfast.coalitions.mlp import MOST_LAYERS, Perceptron
+from reluxfast.coalitions.mlp import Perceptron
 from reluxfast.graph import Graph, Node
 from reluxfast.graph.node import references
+from reluxfast.ops.mlp_layers import MOST_WEIGHTS
 from reluxfast.relevance.engine import Engine
 from reluxfast.relevance.frame import Frame
 from reluxfast.relevance.lrp.kinds import kind_of
@@ -19,6 +20,8 @@ from reluxfast.relevance.steps import is_relu
 
 # Weights of a map beyond which it is better left in the form it has (convolutions).
 _MOST_WEIGHTS = 1 << 24
+# Elements of unit vectors that are mapped at once.
+_ELEMENTS = 1 << 22
 # Elements of a row below which a chain gains nothing from leaving the map out.
 _FEWEST_ELEMENTS = 64
 _AFFINE = frozenset(("linear", "convolution", "batch_norm", "sum", "carry", "scale", "shift"))
@@ -104,7 +107,7 @@ def perceptron(engine: Engine, widened: Callable[[], Engine]) -> Perceptron | No
             joined in it by applying them to unit vectors.
     """
     ends = _segments(engine.graph)
-    if ends is None or len(ends) > MOST_LAYERS:
+    if ends is None or len(ends) > MOST_WEIGHTS:
         return None
     wide, dtype = widened(), engine.dtype
     weights, biases, start = [], [], wide.graph.inputs[0]
@@ -152,17 +155,25 @@ def _affine_map(engine: Engine, start: str, end: str) -> tuple[torch.Tensor, tor
     """Weight (H', H) and bias (H',) of the map from one value to another behind it, in the engine's dtype."""
     node = engine.graph.nodes[start]
     size = node.row_elements
-    unit = torch.zeros(size + 1, size, dtype=engine.dtype, device=engine.device)
-    unit[1:].fill_diagonal_(1)
     names = _between(engine.graph, start, end)
+    # Named as a stop, the value is made even where it could be folded into the next.
+    steps = [step for step in engine.plan(False, frozenset((end,))).steps if step.name in names]
+
+    def mapped(rows: torch.Tensor) -> torch.Tensor:
+        frame = Frame(len(rows), values={start: rows.view(len(rows), *node.shape[1:])})
+        for step in steps:
+            frame.values[step.name] = step.forward(frame)
+        return frame.values[end].reshape(len(rows), -1)
+
+    parts, height = [], max(1, _ELEMENTS // size)
     with torch.no_grad():
-        frame = Frame(size + 1, values={start: unit.view(size + 1, *node.shape[1:])})
-        # Named as a stop, the value is made even where it could be folded into the next.
-        for step in engine.plan(False, frozenset((end,))).steps:
-            if step.name in names:
-                frame.values[step.name] = step.forward(frame)
-        out = frame.values[end].reshape(size + 1, -1)
-    return (out[1:] - out[0]).t(), out[0]
+        for first in range(0, size, height):
+            # Behind a row of zeros: what an element does not change has the bits of that row, in the same product.
+            units = torch.zeros(min(height, size - first) + 1, size, dtype=engine.dtype, device=engine.device)
+            units[1:].diagonal(first).fill_(1)
+            out = mapped(units)
+            parts.append((out[1:] - out[0]).t())
+    return torch.cat(parts, 1), out[0]
 
 
 def _between(graph: Graph, start: str, end: str) -> set[str]:

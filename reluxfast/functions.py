@@ -65,7 +65,7 @@ _COMMON = """
 
     Raises:
         InvalidInput: an argument breaks a rule.
-        ReluxfastError: f returns NaN or infinity; the message names the coalition.
+        ReluxfastError: f returns NaN or infinity; the message names the coalition, where f is called with it.
     """
 
 

@@ -32,6 +32,9 @@ class Rows:
 
 def one_tensor(x: Any) -> tuple[torch.Tensor]:
     """`x`, which must be a single floating-point Tensor."""
+    if not isinstance(x, (tuple, torch.Tensor)):
+        remedy = "Use torch.as_tensor(...); arrays are for functions and fitted estimators"
+        raise InvalidInput("x", "must be a Tensor to explain a model", type(x).__name__, remedy)
     if isinstance(x, tuple):
         remedy = "Wrap the model in one that takes a single Tensor"
         raise InvalidInput("x", "must be one Tensor for coalition methods", f"a tuple of {len(x)}", remedy)
@@ -44,7 +47,12 @@ def given_rows(x: Any) -> Rows:
         rows = one_tensor(x)[0].detach()
         last = rows.dim() == 4 and not rows.is_contiguous() and rows.is_contiguous(memory_format=torch.channels_last)
         return Rows(rows, RowOrder(tuple(rows.shape[1:]), last), False)
-    array = np.asarray(x)
+    if np.ma.isMaskedArray(x):
+        raise InvalidInput("x", "must not be a masked array", type(x).__name__, "Fill it: x.filled(value)")
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise InvalidInput("x", "must hold numbers (N, ...), as many in each row", type(x).__name__) from None
     if array.dtype.kind not in "fiub" or array.ndim == 0:
         raise InvalidInput("x", "must hold numbers (N, ...)", f"{type(x).__name__} of {array.dtype}")
     rows = torch.from_numpy(np.array(array, dtype=np.float32 if array.dtype == np.float32 else np.float64))
@@ -57,9 +65,11 @@ def given_background(baselines: Any, x: torch.Tensor) -> torch.Tensor:
     if baselines is None:
         return x.new_zeros(1, *shape)
     try:
-        given = baselines if isinstance(baselines, torch.Tensor) else torch.from_numpy(np.array(baselines, dtype=float))
+        given = baselines if isinstance(baselines, torch.Tensor) else torch.from_numpy(_real(baselines))
     except (TypeError, ValueError):
         raise InvalidInput("baselines", "must hold numbers, as many in each row", type(baselines).__name__) from None
+    if given.is_complex() or given.layout != torch.strided:
+        raise InvalidInput("baselines", "must be a dense Tensor of real numbers", f"{given.dtype}, {given.layout}")
     if tuple(given.shape) == shape and given.dim() < x.dim():
         given = given.unsqueeze(0)
     if tuple(given.shape[1:]) != shape or given.dim() != x.dim() or not len(given):
@@ -88,8 +98,18 @@ def _integers(players: Any) -> torch.Tensor:
     if isinstance(players, torch.Tensor):
         whole = not (players.dtype.is_floating_point or players.dtype.is_complex or players.dtype == torch.bool)
     else:
-        players = np.asarray(players)
+        try:
+            players = np.asarray(players)
+        except ValueError:
+            rule = "must hold integers that name the player of each element"
+            raise InvalidInput("players", rule, "rows of different lengths") from None
         whole = players.dtype.kind in "iu"
     if not whole:
         raise InvalidInput("players", "must hold integers that name the player of each element", players.dtype)
-    return torch.as_tensor(players, dtype=torch.int64)
+    return torch.as_tensor(players).to(torch.int64)
+
+
+def _real(baselines: Any) -> np.ndarray:
+    if np.ma.isMaskedArray(baselines) or np.iscomplexobj(baselines):
+        raise TypeError("masked or complex")
+    return np.array(baselines, dtype=float)

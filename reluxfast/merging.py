@@ -13,6 +13,9 @@ from reluxfast.errors import InvalidInput
 # What runs must share for their units to be draws of the same kind.
 _SHARED = ("estimator", "design", "background_mode", "shared_orders")
 
+# Options that say something of one run alone.
+_OF_ONE_RUN = ("converged", "first_pair", "n_evaluations", "tolerance")
+
 
 def merge(results: Sequence[Attribution]) -> Attribution:
     """Shapley values from all pairs of several runs on the same rows, as work is split over processes.
@@ -24,12 +27,14 @@ def merge(results: Sequence[Attribution]) -> Attribution:
         results: of `shapley` with `first_pair`, which draw different pairs (or have different seeds).
 
     Returns:
-        The first result with values, standard errors, options["pairs"] and n_evaluations of all; it can be merged
-        again.
+        The first result with values, standard errors, options["pairs"] and n_evaluations of all, without the options
+        that say something of one run; it can be merged again.
 
     Raises:
         InvalidInput: results do not belong together, or share pairs.
     """
+    if not isinstance(results, (list, tuple)):
+        raise InvalidInput("results", "must be a list of results", type(results).__name__)
     parts = list(results)
     if not parts:
         raise InvalidInput("results", "must hold at least one result", "none")
@@ -59,7 +64,7 @@ def merge(results: Sequence[Attribution]) -> Attribution:
         "interrupted": any(part.options["interrupted"] for part in parts),
         "seed": first.options["seed"] if len({part.options["seed"] for part in parts}) == 1 else None,
     }
-    options = {name: value for name, value in first.options.items() if name != "converged"}
+    options = {name: value for name, value in first.options.items() if name not in _OF_ONE_RUN}
     return replace(
         first,
         values=shaped(whole.values()),
@@ -80,7 +85,13 @@ def _check_same(name: str, first: Attribution, part: Attribution) -> None:
         raise InvalidInput(name, rule, tuple(part.values.shape))
     if not torch.equal(part.inputs, first.inputs):
         raise InvalidInput(name, "must explain the same rows as the first", "others")
+    other = first.samples.differs(part.samples)
+    if other is not None:
+        raise InvalidInput(name, f"must have the {other} of the first", "others")
     # Rounding may differ from machine to machine.
-    scale = first.output.abs().amax().clamp_min(1e-30)
-    if bool(((part.samples.gain - first.samples.gain).abs() > 1e-4 * scale).any()):
-        raise InvalidInput(name, "must explain the same outputs, with the same baselines, as the first", "others")
+    if not torch.allclose(part.output, first.output, rtol=0, atol=1e-4 * _largest(first.output)):
+        raise InvalidInput(name, "must explain the same function as the first", "another, by its outputs")
+
+
+def _largest(values: torch.Tensor) -> float:
+    return float(values.abs().max()) if values.numel() else 0.0

@@ -8,8 +8,8 @@ import torch
 
 from reluxfast.coalitions.game import Game
 
-# Coalitions whose jobs and outputs are held at once.
-_JOBS = 1 << 16
+# Coalitions whose jobs and outputs are held at once, and calls of the model: an interrupt loses no more than these.
+_JOBS, _CALLS = 1 << 16, 8
 
 
 class Chains(Protocol):
@@ -52,7 +52,8 @@ class WrittenChains:
 
     def at_once(self) -> int:
         """See `Chains`."""
-        return max(1, max(_JOBS, self.game.tile) // max(1, 2 * (self.game.n - 1)))
+        jobs = max(self.game.tile, min(_JOBS, _CALLS * self.game.tile))
+        return max(1, jobs // max(1, 2 * (self.game.n - 1)))
 
     def pairs(self, rows: torch.Tensor, cycle: torch.Tensor, orders: torch.Tensor, antithetic: bool) -> torch.Tensor:
         """See `Chains`. A reverse chain starts at x and loses players, so that both ends are shared."""

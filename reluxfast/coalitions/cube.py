@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from reluxfast.coalitions.first_map import FirstMap
+from reluxfast.coalitions.first_map import FirstMap, Steps
 from reluxfast.coalitions.game import Game
 
 # Coalitions of all rows that are evaluated at once, at most.
@@ -26,6 +26,10 @@ class Cube(Protocol):
     """
 
     path: str
+
+    @property
+    def dead(self) -> torch.Tensor:
+        """(d,) bool: elements that the network is known not to look at."""
 
     def at_once(self) -> tuple[int, int]:
         """A power of two of coalitions that one call should be given, and rows at most; of the game's sizes alone."""
@@ -54,6 +58,7 @@ class WrittenCube:
     def __init__(self, game: Game, path: str):
         self.game = game
         self.path = path
+        self.dead = game.x.new_zeros(game.x.shape[1], dtype=torch.bool)
 
     def at_once(self) -> tuple[int, int]:
         """See `Cube`."""
@@ -69,7 +74,7 @@ class WrittenCube:
         jobs = torch.stack([row, torch.full_like(row, back), inner.expand_as(row), torch.ones_like(row)], -1)
         found = game.values(jobs.flatten(0, 1), absent)
         values = found.new_zeros(len(rows), len(listed), game.full.shape[1])
-        values[:, inner] = found.view(len(rows), len(inner), -1)
+        values[:, inner] = found.view(len(rows), len(inner), found.shape[1])
         return values
 
 
@@ -87,7 +92,9 @@ class SummedCube:
         self, game: Game, path: str, first: FirstMap, behind: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     ):
         self.game, self.path, self.first, self.behind = game, path, first, behind
+        self.dead = first.dead
         self._background = first.values(game.background)
+        self._steps = Steps(first, game.x, game.background, game.players)
 
     def at_once(self) -> tuple[int, int]:
         """See `Cube`."""
@@ -100,12 +107,12 @@ class SummedCube:
     def values(self, rows: range, back: int, coalitions: range) -> torch.Tensor:
         """See `Cube`."""
         game, width = self.game, len(coalitions).bit_length() - 1
-        x = game.x[rows.start : rows.stop]
-        steps = self.first.steps(x - game.background[back], game.players)
+        numbers = torch.arange(rows.start, rows.stop, device=game.x.device)
+        steps = self._steps(numbers, torch.full_like(numbers, back).unsqueeze(1))[:, 0]
         low_players = min(_LOW_PLAYERS, width)
-        low = _subsets(steps.new_zeros(len(x), 1, steps.shape[2]), steps[:, :low_players])
+        low = _subsets(steps.new_zeros(len(rows), 1, steps.shape[2]), steps[:, :low_players])
         fixed = [i for i in range(width, game.n) if coalitions.start >> i & 1]
-        start = self._background[back].expand(len(x), 1, -1)
+        start = self._background[back].expand(len(rows), 1, -1)
         # One after the other, so that the order of the sum is one that can be named.
         for i in fixed:
             start = start + steps[:, i : i + 1]

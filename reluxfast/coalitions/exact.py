@@ -23,8 +23,8 @@ def evaluations(n: int, backgrounds: int) -> int:
     return backgrounds * max(2**n - 2, 0) + 1
 
 
-def refuse_too_many(n: int, backgrounds: int, budget: int | None) -> None:
-    """Refuses more players than anybody should wait for.
+def refuse_too_costly(n: int, backgrounds: int, budget: int | None) -> None:
+    """Refuses more players than anybody should wait for, or than the budget is for.
 
     Raises:
         InvalidInput: see above; the message says what it would cost.
@@ -33,7 +33,7 @@ def refuse_too_many(n: int, backgrounds: int, budget: int | None) -> None:
     if n > MOST_PLAYERS:
         rule = f"must not be 'exact' for more than {MOST_PLAYERS} players: {n} would cost {cost:.3g} evaluations a row"
         raise InvalidInput("estimator", rule, "'exact'", "Pass estimator='permutation', or group features as players")
-    if n > USUAL_PLAYERS and (budget is None or budget < cost):
+    if (n > USUAL_PLAYERS and budget is None) or (budget is not None and budget < cost):
         rule = f"must be at least {cost} to ask for exact values of {n} players"
         raise InvalidInput("n_evaluations", rule, budget, "Or pass estimator='permutation'")
 
@@ -55,7 +55,7 @@ def exact(game: Game, cube: Cube, bars: Bars = progress_bar) -> Estimate:
     spent = torch.full((game.rows,), evaluations(n, len(game.background)), dtype=torch.int64, device=game.x.device)
     values = torch.from_numpy(sums.values).to(game.x.device)
     backs = torch.arange(len(game.background), device=game.x.device).expand(game.rows, -1)
-    still = inert(game, game.x, backs, game.x.new_zeros(game.x.shape[1], dtype=torch.bool))
+    still = inert(game, game.x, backs, cube.dead)
     if still is not None:
         values.masked_fill_(still.all(1).unsqueeze(-1), 0)
     return Estimate(values, None, spent)

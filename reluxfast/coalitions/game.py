@@ -34,7 +34,8 @@ class Game:
 
     Attributes:
         model: maps a batch (T, d), whose rows are in the order of `x`'s, to outputs (T, K); called with `tile` rows, so
-            that its bits cannot depend on how many rows are explained.
+            that its bits do not depend on how many rows are explained, but for what a library's product makes of a
+            row's place in its batch.
         x: (N, d) rows in any fixed order of their elements.
         background: (B, d) rows that stand for absent players.
         players: whose labels are in the order of x's elements.
@@ -76,9 +77,9 @@ class Game:
         """(N + B, K): outputs of x and of the background, together, as each call is filled up."""
         # Without rows nobody needs a background, and there is no row to name beside it.
         backgrounds = self.background.shape[0] if self.rows else 0
-        jobs = torch.zeros(self.rows + backgrounds, 4, dtype=torch.int32)
-        jobs[: self.rows, 0], jobs[: self.rows, 3] = torch.arange(self.rows), 1
-        jobs[self.rows :, 1] = torch.arange(backgrounds)
+        jobs = self.x.new_zeros(self.rows + backgrounds, 4, dtype=torch.int32)
+        jobs[: self.rows, 0], jobs[: self.rows, 3] = torch.arange(self.rows, device=jobs.device), 1
+        jobs[self.rows :, 1] = torch.arange(backgrounds, device=jobs.device)
         return self._outputs(jobs, self._ends)
 
     @property
@@ -130,12 +131,9 @@ class Game:
         Raises:
             ReluxfastError: the model returns something else than one finite row for each row.
         """
-        found = self._outputs(jobs, ranks)
-        if self.chosen is None:
-            return found
-        return found.gather(1, self.chosen[jobs[:, 0].to(found.device).long()].unsqueeze(1))
+        return self._outputs(jobs, ranks, self.chosen)
 
-    def _outputs(self, jobs: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:
+    def _outputs(self, jobs: torch.Tensor, ranks: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
         jobs = jobs.to(device=self.x.device, dtype=torch.int32)
         batch = self._batch(len(jobs))
         found = []
@@ -145,8 +143,11 @@ class Game:
             outputs = self._called(batch, len(some))
             if not bool(outputs.isfinite().all()):
                 self._refuse(outputs, some, ranks)
-            found.append(outputs)
-        return torch.cat(found) if found else self.model(batch)[:0].to(torch.float64)
+            found.append(outputs if chosen is None else outputs.gather(1, chosen[some[:, 0].long()].unsqueeze(1)))
+        if not found:
+            none = self.model(batch)[:0].to(torch.float64)
+            return none if chosen is None else none[:, :1]
+        return torch.cat(found)
 
     def _batch(self, count: int) -> torch.Tensor:
         """Memory for a call; rows that fill one up are such as the model is made for."""
@@ -154,7 +155,9 @@ class Game:
 
     def _called(self, batch: torch.Tensor, count: int) -> torch.Tensor:
         """Outputs (count, K) float64 of a batch's first rows."""
-        return self.model(batch[:count] if self.model.alike else batch)[:count].to(torch.float64)
+        outputs = self.model(batch[:count] if self.model.alike else batch)[:count]
+        # A copy: a function may return a view of its batch, or the memory that it returned before.
+        return outputs.to(torch.float64, copy=True)
 
     def blended(self, row: int, masks: torch.Tensor) -> torch.Tensor:
         """Outputs (M, K) float64 of m ⊙ x + (1 - m) ⊙ b for one row and masks (M, d) in [0, 1]; one background row."""

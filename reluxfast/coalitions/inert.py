@@ -6,6 +6,9 @@ import torch
 
 from reluxfast.coalitions.game import Game
 
+# Elements that are compared at once.
+_ELEMENTS = 1 << 22
+
 
 def inert(game: Game, x: torch.Tensor, cycle: torch.Tensor, dead: torch.Tensor) -> torch.Tensor | None:
     """(R, G, n) bool: players all of whose elements are as in the background row, or not looked at; None: nobody.
@@ -16,9 +19,14 @@ def inert(game: Game, x: torch.Tensor, cycle: torch.Tensor, dead: torch.Tensor) 
         cycle: (R, G) background row of each unit.
         dead: (d,) elements that the network does not look at.
     """
-    moves = (x.unsqueeze(1) != game.background) & ~dead  # (R, B, d)
-    if bool(moves.all()):
+    stays, height = [], max(1, _ELEMENTS // max(1, x.numel()))
+    for some in game.background.split(height):
+        moves = (x.unsqueeze(1) != some) & ~dead  # (R, B', d)
+        if bool(moves.all()):
+            stays.append(moves.new_zeros(()).expand(len(x), len(some), game.n))
+            continue
+        count = moves.new_zeros(len(x), len(some), game.n, dtype=torch.int32)
+        stays.append(count.index_add_(2, game.players.labels, moves.to(torch.int32)) == 0)
+    if not any(bool(some.any()) for some in stays):
         return None
-    moves = moves.to(torch.int32)
-    count = moves.new_zeros(*moves.shape[:2], game.n).index_add_(2, game.players.labels, moves)
-    return (count == 0).gather(1, cycle.long().unsqueeze(-1).expand(-1, -1, game.n))
+    return torch.cat(stays, 1).gather(1, cycle.long().unsqueeze(-1).expand(-1, -1, game.n))

@@ -37,14 +37,16 @@ def generator(seed: int, purpose: int) -> np.random.Generator:
 def values_of(game: Game, present: np.ndarray) -> torch.Tensor:
     """v(S) (N, m, K) of coalitions (m, n) of bool, float64, averaged over the background."""
     ranks = torch.from_numpy((~present).astype(np.int32)).to(game.x.device)
-    which = torch.arange(len(present))
+    device = game.x.device
+    which = torch.arange(len(present), device=device)
     found = []
-    for some in torch.arange(game.rows).split(max(1, _JOBS // max(1, len(present)))):
+    for some in torch.arange(game.rows, device=device).split(max(1, _JOBS // max(1, len(present)))):
         total = None
         for b in range(game.background.shape[0]):
             row, one = torch.meshgrid(some, which, indexing="ij")
             jobs = torch.stack([row, torch.full_like(row, b), one, torch.ones_like(row)], -1).flatten(0, 1)
-            v = game.values(jobs, ranks).view(len(some), len(present), -1)
+            v = game.values(jobs, ranks)
+            v = v.view(len(some), len(present), v.shape[1])
             total = v if total is None else total + v
         found.append(total / game.background.shape[0])
     return torch.cat(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -12,13 +13,10 @@ from reluxfast.coalitions.cube import Cube, SummedCube, WrittenCube
 from reluxfast.coalitions.first_map import FirstMap
 from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.inert import inert
+from reluxfast.ops.mlp_layers import MOST_WEIGHTS
 
 # Bytes of marginals that one call returns.
 _CALL_BYTES = 64 << 20
-
-
-# Layers up to which chains are walked by `ops.mlp_chains`.
-MOST_LAYERS = 6
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def in_order(layers: Perceptron, elements: torch.Tensor) -> Perceptron:
 
 def serves(layers: Perceptron) -> bool:
     """Whether the backend in force walks chains of a perceptron."""
-    if len(layers.weights) > MOST_LAYERS:
+    if len(layers.weights) > MOST_WEIGHTS:
         return False
     # Of a call only dtype and layers decide.
     first = layers.weights[0]
@@ -143,10 +141,14 @@ class PerceptronChains:
         network = (weights, biases, antithetic, self.allow_tf32)
         found, _, _ = ops.mlp_chains(x, game.background, cycle, orders, members, starts, *network)
         game.refuse_not_finite(found)
-        still = inert(game, x, cycle, (self.layers.weights[0] == 0).all(0))
+        still = inert(game, x, cycle, self._dead)
         if still is not None:
             found.masked_fill_(still.unsqueeze(-1), 0)
         if game.chosen is None:
             return found
         chosen = game.chosen[rows].view(-1, 1, 1, 1).expand(*found.shape[:3], 1)
         return found.gather(3, chosen)
+
+    @cached_property
+    def _dead(self) -> torch.Tensor:
+        return FirstMap(self.layers.weights[0], self.layers.biases[0]).dead

@@ -40,7 +40,12 @@ class Moments:
 
     @property
     def standard_error(self) -> torch.Tensor:
-        """(N, n, K) standard errors of the means, sd / √count with divisor count - 1; NaN below two units."""
+        """(N, n, K) standard errors of the means, sd / √count with divisor count - 1; NaN below two units.
+
+        0 for a single player, who gets everything in every unit.
+        """
+        if self.mean.shape[1] == 1:
+            return torch.zeros_like(self.mean)
         count = self.count.double().view(-1, 1, 1)
         known = (self.m2 / (count - 1) / count).sqrt()
         return torch.where(count > 1, known, math.nan)

@@ -89,7 +89,9 @@ def sampled(game: Game, chains: Chains, how: Sampling, bars: Bars = progress_bar
                     break
         except KeyboardInterrupt:
             interrupted = True
-    samples = Samples(moments, game.full - game.base, cost, ((how.seed, how.first or 0, moments.count),))
+    drawn = ((how.seed % (1 << 64), how.first or 0, moments.count),)
+    played = game.players.labels, game.background, game.chosen
+    samples = Samples(moments, game.full - game.base, cost, drawn, *played)
     facts = {"pairs" if how.antithetic else "orders": moments.count, "interrupted": interrupted}
     if how.tolerance is not None:
         facts["converged"] = not interrupted and not len(open_rows)
@@ -156,4 +158,5 @@ def _above(moments: Moments, rows: torch.Tensor, tolerance: float) -> torch.Tens
     spread = mean.amax(1) - mean.amin(1)
     largest = error.amax(1)
     tiny = spread <= 1e-12 * mean.abs().amax(1).clamp_min(1)
-    return (torch.where(tiny, largest, largest / spread) >= tolerance).any(-1)
+    # An error that is not known yet is above.
+    return ~(torch.where(tiny, largest, largest / spread) < tolerance).all(-1)

@@ -10,7 +10,7 @@ import torch
 
 from reluxfast.coalitions.chains import by_player
 from reluxfast.coalitions.cube import SummedCube
-from reluxfast.coalitions.first_map import FirstMap
+from reluxfast.coalitions.first_map import FirstMap, Steps
 from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.inert import inert
 
@@ -50,10 +50,9 @@ class PrefixWays:
         """Outputs (M, K) float64 of first values (M, H) in parts of at most `tile`, in calls of that size."""
         batch, found = None, []
         for some in parts:
-            if batch is None:
-                batch = some[:1].repeat(tile, 1) if len(some) else some
+            batch = some[:1].repeat(tile, 1) if batch is None else batch
             batch[: len(some)] = some
-            found.append(self.rest(batch.view(len(batch), *self.shape))[: len(some)].flatten(1).double())
+            found.append(self.rest(batch.view(tile, *self.shape))[: len(some)].flatten(1).double())
         return torch.cat(found)
 
 
@@ -84,9 +83,12 @@ class PrefixChains:
     def pairs(self, rows: torch.Tensor, cycle: torch.Tensor, orders: torch.Tensor, antithetic: bool) -> torch.Tensor:
         """See `Chains`."""
         game, first = self.game, self.ways.first
+        ends = game.empty_at(rows, cycle), game.full[rows].unsqueeze(1)
+        if game.n == 1:
+            return (ends[1] - ends[0]).unsqueeze(2)
         x, low, high = game.x[rows], self._first_of_background[cycle], self._first_of_x[rows]
         orders = orders.long()
-        steps = first.steps(x.unsqueeze(1) - game.background[cycle], game.players)  # (R, G, n, H)
+        steps = self._steps(rows, cycle)  # (R, G, n, H)
         steps = steps.gather(2, orders.unsqueeze(-1).expand(-1, -1, -1, high.shape[-1]))[:, :, :-1]
         sums = steps.cumsum(2)
         # Forward from the background; backwards from x, so that both ends stay what they are.
@@ -94,10 +96,13 @@ class PrefixChains:
         if antithetic:
             chains.append(high.view(len(rows), 1, 1, -1) - sums)
         values = self._rest(torch.stack(chains, 2), rows)
-        ends = game.empty_at(rows, cycle), game.full[rows].unsqueeze(1)
         found = by_player(values, ends, orders)
         still = inert(game, x, cycle, first.dead)
         return found if still is None else found.masked_fill_(still.unsqueeze(-1), 0)
+
+    @cached_property
+    def _steps(self) -> Steps:
+        return Steps(self.ways.first, self.game.x, self.game.background, self.game.players)
 
     @cached_property
     def _first_of_background(self) -> torch.Tensor:

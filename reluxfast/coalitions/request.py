@@ -33,7 +33,9 @@ class Ways(Protocol):
 
 @dataclass
 class GameRequest:
-    """Attributes:
+    """Rows, background, players and a model, of which games are made once it is known how much is spent.
+
+    Attributes:
     model: of rows (T, d).
     order: of the elements of a row.
     x, background, players: as in `Game`.

@@ -19,13 +19,19 @@ class Samples:
         moments: of the marginals of each player.
         gain: (N, K) float64, v(N) - v(∅), what values sum to.
         cost: evaluations of a unit.
-        drawn: (seed, number of the first unit, (N,) how many) of each run.
+        drawn: (seed mod 2^64, number of the first unit, (N,) how many) of each run.
+        labels: (d,) player of each element in the order of computation.
+        background: (B, d) rows in that order.
+        chosen: (N,) the explained output of each row, or None for all.
     """
 
     moments: Moments
     gain: torch.Tensor
     cost: int
     drawn: tuple[tuple[int, int, torch.Tensor], ...]
+    labels: torch.Tensor
+    background: torch.Tensor
+    chosen: torch.Tensor | None
 
     def values(self) -> torch.Tensor:
         """(N, n, K) means that sum to the gain; NaN for rows without units.
@@ -59,6 +65,14 @@ class Samples:
         moments.merge(other.moments)
         return replace(self, moments=moments, drawn=(*self.drawn, *other.drawn))
 
+    def differs(self, other: Samples) -> str | None:
+        """What of the two games is not the same, None if nothing is."""
+        if not _equal(self.labels, other.labels):
+            return "players"
+        if not _equal(self.background, other.background):
+            return "baselines"
+        return None if _equal(self.chosen, other.chosen) else "target"
+
     def shares_units(self, other: Samples) -> bool:
         """Whether some row has units of both that were drawn with the same numbers."""
         for seed, first, count in self.drawn:
@@ -67,3 +81,9 @@ class Samples:
                 if seed == its_seed and bool((begin < end).any()):
                     return True
         return False
+
+
+def _equal(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return torch.equal(one, other.to(one.device))

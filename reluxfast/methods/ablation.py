@@ -46,6 +46,8 @@ def occlusion(request: GameRequest, window: int | Sequence[int], stride: int | S
         values like x: the mean of f(x) - f(x with the window at the baseline).
     """
     shape = request.order.shape
+    if not shape:
+        raise InvalidInput("x", "must have rows of at least one dimension for occlusion", (len(request.x),))
     sizes, steps = _sizes("window", window, shape), None
     steps = sizes if stride is None else _sizes("stride", stride, shape)
     for axis, (size, step) in enumerate(zip(sizes, steps, strict=True)):
@@ -76,7 +78,7 @@ def occlusion(request: GameRequest, window: int | Sequence[int], stride: int | S
             loss = game.full.unsqueeze(1) - values_of(game, present.reshape(len(some), -1))
             for i, spans in enumerate(some):
                 where = tuple(slice(a, b) for a, b in spans)
-                lost[(slice(None), *where)] += loss[:, i].view(game.rows, *[1] * len(counts), -1)
+                lost[(slice(None), *where)] += loss[:, i].view(game.rows, *[1] * len(counts), loss.shape[2])
                 cover[where] += 1
             bar.update(len(some))
     mean = lost / torch.from_numpy(cover).to(lost.device).unsqueeze(-1)
@@ -87,12 +89,16 @@ def occlusion(request: GameRequest, window: int | Sequence[int], stride: int | S
 
 def _sizes(name: str, given: int | Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
     free = shape if len(shape) == 1 else shape[1:]
-    found = (given,) * len(free) if isinstance(given, (int, np.integer)) else tuple(given)
+    found = tuple(given) if isinstance(given, Sequence) else (given,) * len(free)
     if len(found) == len(shape) - 1:
         found = (shape[0], *found)
-    if len(found) != len(shape) or not all(isinstance(v, (int, np.integer)) and v > 0 for v in found):
+    if len(found) != len(shape) or not all(_is_size(v) for v in found):
         raise InvalidInput(name, f"must hold positive ints for the dimensions of a row {shape}", given)
     return tuple(int(min(v, d)) for v, d in zip(found, shape, strict=True))
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 0
 
 
 def _cells(length: int, size: int, starts: list[int]) -> tuple[list[int], np.ndarray]:

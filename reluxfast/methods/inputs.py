@@ -31,7 +31,7 @@ def as_tuple(x: Any, name: str = "x") -> tuple[torch.Tensor, ...]:
         if not item.dtype.is_floating_point:
             raise InvalidInput(
                 label,
-                "must be floating-point to have a gradient",
+                "must be floating-point to be explained",
                 item.dtype,
                 f"Convert it as the model was trained, for instance {label}.float() / 255",
             )

@@ -12,7 +12,7 @@ from reluxfast.coalitions.estimate import Estimate
 from reluxfast.coalitions.masks import generator, values_of
 from reluxfast.coalitions.request import GameRequest
 from reluxfast.errors import InvalidInput
-from reluxfast.methods.numbers import fraction, one_of, positive, whole
+from reluxfast.methods.numbers import fraction, is_number, one_of, positive, whole
 
 DISTANCES = ("euclidean", "cosine")
 
@@ -41,10 +41,10 @@ def lime(
         values: the coefficients. They need not sum to output - base_value. options["intercept"] and options["r2"], the
         weighted share of variance explained, (N,) or (N, K).
     """
-    positive("n_evaluations", n_evaluations)
+    positive("n_evaluations", n_evaluations, needed=True)
     one_of("distance", distance, DISTANCES)
     fraction("kernel_width", kernel_width)
-    if not isinstance(ridge, (int, float)) or isinstance(ridge, bool) or not 0 <= ridge < math.inf:
+    if not is_number(ridge) or not 0 <= ridge < math.inf:
         raise InvalidInput("ridge", "must be a finite number that is not negative", repr(ridge))
     whole("seed", seed)
     n, backgrounds = request.players.count, len(request.background)
@@ -54,6 +54,9 @@ def lime(
     gap = np.sqrt(absent) if distance == "euclidean" else 1 - np.sqrt(1 - absent / n)
     width = kernel_width or (0.75 * math.sqrt(n) if distance == "euclidean" else 0.25)
     weights = np.exp(-((gap / width) ** 2))
+    if not weights.sum() > 0:
+        rule = f"must be larger: of {n_evaluations} coalitions of {n} players none has a weight above 0"
+        raise InvalidInput("kernel_width", rule, width, "Leave it out")
     share = weights / weights.sum()
     v = values_of(game, present).cpu().numpy()
     middle, mean = share @ z, np.einsum("m,rmk->rk", share, v)

@@ -29,9 +29,14 @@ def flag(name: str, value: Any) -> None:
         raise InvalidInput(name, "must be True or False", repr(value))
 
 
-def positive(name: str, value: Any) -> None:
-    """Refuses what is neither None nor a positive int."""
-    if value is None:
+def is_number(value: Any) -> bool:
+    """Whether it is a real number, in Python's types or numpy's."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def positive(name: str, value: Any, needed: bool = False) -> None:
+    """Refuses what is neither a positive int nor, unless it is needed, None."""
+    if value is None and not needed:
         return
     whole(name, value)
     if value < 1:
@@ -51,5 +56,5 @@ def fraction(name: str, value: Any) -> None:
     """Refuses what is neither None nor a finite number above 0."""
     if value is None:
         return
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+    if not is_number(value) or not 0 < value < math.inf:
         raise InvalidInput(name, "must be a finite number above 0", repr(value))

@@ -12,7 +12,7 @@ from reluxfast.coalitions.masks import generator
 from reluxfast.coalitions.moments import Moments
 from reluxfast.coalitions.request import GameRequest
 from reluxfast.errors import InvalidInput
-from reluxfast.methods.numbers import positive, whole
+from reluxfast.methods.numbers import is_number, positive, whole
 from reluxfast.progress import progress_bar
 
 
@@ -32,10 +32,10 @@ def rise(
     Returns:
         values like x, the same for each channel; standard_error over masks.
     """
-    positive("n_evaluations", n_evaluations)
-    positive("grid", grid)
+    positive("n_evaluations", n_evaluations, needed=True)
+    positive("grid", grid, needed=True)
     whole("seed", seed)
-    if not isinstance(probability, (int, float)) or isinstance(probability, bool) or not 0 < probability < 1:
+    if not is_number(probability) or not 0 < probability < 1:
         raise InvalidInput("probability", "must lie between 0 and 1", repr(probability))
     shape = request.order.shape
     if len(shape) not in (2, 3):

@@ -16,7 +16,7 @@ from benchmarks.fresh import answer
 CASES = {
     "mlp": (26, 20, lambda: nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 500))),
     "prefix": (4, 64, lambda: nn.Sequential(nn.Linear(64, 256), nn.Tanh(), nn.Linear(256, 2))),
-    "function": (34, 16, lambda: lambda batch: batch[:, :8].sin() * batch[:, 8:]),
+    "function": (34, 66, lambda: lambda batch: batch[:, :8].sin() * batch[:, 8:16]),
 }
 
 

@@ -10,18 +10,28 @@ import reluxfast as rx
 from tests.coalitions.support import close, network, rows
 
 X = rows(3, 6)
+ESTIMATORS = ("exact", "permutation", "leverage")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"baselines": [[1], [2, 3]]}, "baselines must hold numbers, as many in each row, got list"),
+        ({"baselines": np.ma.masked_array(np.zeros(6), np.ones(6))}, "baselines must hold numbers"),
+        ({"baselines": np.zeros(6) + 1j}, "baselines must hold numbers"),
+        ({"baselines": torch.zeros(6) + 1j}, "baselines must be a dense Tensor of real numbers, got torch.complex64"),
+        (
+            {"baselines": torch.zeros(1, 6).to_sparse()},
+            "baselines must be a dense Tensor of real numbers",
+        ),
         ({"baselines": 0.5}, r"baselines must be one row \(6,\) or a set of rows \(B, 6\), got \(\)"),
         ({"baselines": torch.zeros(5)}, r"baselines must be one row \(6,\) or a set of rows \(B, 6\), got \(5,\)"),
         ({"baselines": torch.zeros(2, 5)}, r"baselines must be one row .*, got \(2, 5\)"),
         ({"baselines": torch.zeros(0, 6)}, r"baselines must be one row .*, got \(0, 6\)"),
         ({"players": torch.zeros(5, dtype=torch.int64)}, r"players must broadcast to the shape of a row, \(6,\)"),
         ({"players": torch.zeros(6)}, "players must hold integers that name the player of each element"),
+        ({"players": [[0, 1], [2]]}, "players must hold integers .*, got rows of different lengths"),
+        ({"n_evaluations": 50, "estimator": "exact"}, "n_evaluations must be at least 63 to ask for exact values of 6"),
         ({"estimator": "best"}, "estimator must be one of auto, exact, permutation, leverage, got 'best'"),
         ({"design": "sobol"}, "design must be one of antithetic, orthogonal, plain"),
         ({"background_mode": "some"}, "background_mode must be one of cycle, all"),
@@ -54,6 +64,14 @@ def test_what_cannot_be_explained():
         rx.shapley(network(6), (X, X))
     with pytest.raises(rx.InvalidInput, match="x must hold numbers"):
         rx.shapley(lambda batch: batch, [["a", "b"]])
+    with pytest.raises(rx.InvalidInput, match=r"x must hold numbers .* as many in each row, got list"):
+        rx.shapley(lambda batch: batch.sum(1), [[1.0, 2.0], [3.0]])
+    with pytest.raises(rx.InvalidInput, match=r"x must not be a masked array, .*Fill it: x\.filled"):
+        rx.shapley(lambda batch: batch.sum(1), np.ma.masked_array([[1.0, 999.0]], [[False, True]]))
+    with pytest.raises(rx.InvalidInput, match=r"x must be a Tensor to explain a model, got ndarray"):
+        rx.shapley(network(6), np.zeros((2, 6)))
+    with pytest.raises(rx.InvalidInput, match=r"x must be floating-point to be explained, got torch.int64"):
+        rx.shapley(lambda batch: batch.sum(1), torch.zeros(2, 6, dtype=torch.int64))
     with pytest.raises(rx.InvalidInput, match=r"x must have elements in its rows, got \(2, 0\)"):
         rx.shapley(lambda batch: batch.sum(1), torch.zeros(2, 0))
     with pytest.raises(rx.InvalidInput, match=r"method must be one of .*shapley"):
@@ -157,3 +175,87 @@ def test_training_goes_on():
     model.train()
     rx.shapley(model, X)
     assert model.training
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("occlusion", {"window": 1.5}, r"window must hold positive ints for the dimensions of a row \(6,\), got 1.5"),
+        ("occlusion", {"window": None}, "window must hold positive ints"),
+        ("occlusion", {"window": True}, "window must hold positive ints"),
+        ("lime", {"n_evaluations": None}, "n_evaluations must be an int, got None"),
+        (
+            "lime",
+            {"kernel_width": 0.01, "n_evaluations": 2},
+            "kernel_width must be larger: of 2 coalitions of 6 players",
+        ),
+        ("rise", {"grid": None}, "grid must be an int, got None"),
+        ("rise", {"n_evaluations": None}, "n_evaluations must be an int, got None"),
+    ],
+)
+def test_other_methods_refuse(method, options, message):
+    x = X.view(3, 1, 6) if method == "rise" else X
+    with pytest.raises(rx.InvalidInput, match=message):
+        getattr(rx, method)(lambda batch: batch.flatten(1).sum(1) + 70, x, **options)
+
+
+def test_rows_without_dimensions():
+    x = torch.rand(3)
+    for estimator in ("exact", "permutation"):
+        assert torch.allclose(rx.shapley(lambda batch: batch**2, x, estimator=estimator).values, x**2)
+    with pytest.raises(rx.InvalidInput, match=r"x must have rows of at least one dimension for occlusion, got \(3,\)"):
+        rx.occlusion(lambda batch: batch**2, x, window=1)
+
+
+def test_numbers_of_numpy_are_numbers():
+    found = rx.shapley(network(6), X, estimator="permutation", tolerance=np.float32(0.2))
+    assert found.options["converged"] and bool(rx.lime(network(6), X, ridge=np.float64(1)).values.isfinite().all())
+
+
+@pytest.mark.parametrize("method", ["shapley", "kernel_shap", "lime", "feature_ablation"])
+def test_no_rows(method):
+    for f in (network(6), lambda batch: batch.sum(1)):
+        assert getattr(rx, method)(f, X[:0]).values.shape[0] == 0
+        assert rx.shapley(f, X[:0], estimator="leverage").values.shape[0] == 0
+        assert rx.occlusion(f, X[:0], window=2).values.shape[0] == 0
+
+
+class Buffered:
+    """Writes its outputs into the same memory every time."""
+
+    def __init__(self):
+        self.out = {}
+
+    def __call__(self, batch):
+        out = self.out.setdefault(len(batch), batch.new_empty(len(batch)))
+        return torch.prod(batch[:, :3], 1, out=out)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("method", ["exact", "permutation", "leverage", "kernel_shap", "lime", "feature_ablation"])
+def test_functions_that_return_their_batch_or_their_own_memory(method, dtype):
+    x, background = rows(5, 6).to(dtype), rows(2, 6, 2).to(dtype)
+    name, options = ("shapley", {"estimator": method}) if method in ESTIMATORS else (method, {})
+    for f, same in (
+        (Buffered(), lambda batch: batch[:, :3].prod(1)),
+        (lambda batch: batch[:, 1], lambda batch: batch[:, 1].clone()),
+        (lambda batch: batch, lambda batch: batch.clone()),
+    ):
+        found, expected = (getattr(rx, name)(each, x, background, batch_size=4, **options) for each in (f, same))
+        assert torch.equal(found.values, expected.values) and torch.equal(found.output, expected.output)
+
+
+def test_the_default_device_is_of_no_matter():
+    model, background = network(6), rows(2, 6, 2)
+    calls = {
+        "shapley": [{"estimator": "exact"}, {"estimator": "permutation"}, {"estimator": "leverage"}],
+        "kernel_shap": [{}],
+        "lime": [{}],
+        "feature_ablation": [{}],
+        "occlusion": [{"window": 2}],
+    }
+    for method, listed in calls.items():
+        for options in listed:
+            expected = getattr(rx, method)(model, X, background, **options).values
+            with torch.device("meta"):
+                assert torch.equal(getattr(rx, method)(model, X, background, **options).values, expected)

@@ -58,12 +58,15 @@ def test_a_player_that_stays_gets_exactly_nothing():
         assert bool((values[..., 4] == 0).all()) and bool((values[..., [0, 1, 2, 3, 5]] != 0).all())
 
 
-def test_a_single_player_gets_everything():
-    x, background = rows(2, 5).double(), rows(3, 5, 4).double()
-    model = network(5).double()
-    for estimator in ("exact", "permutation", "leverage"):
-        result = rx.shapley(model, x, background, players=torch.zeros(5, dtype=torch.int64), estimator=estimator)
-        close(result.values[..., 0], result.output - result.base_value, 1e-12)
+@pytest.mark.parametrize("estimator", ["exact", "permutation", "leverage"])
+def test_a_single_player_gets_everything(estimator):
+    x, background = rows(2, 70).double(), rows(3, 70, 4).double()
+    for last in (nn.Identity(), nn.Tanh()):
+        model = nn.Sequential(network(70).double(), last)
+        for f in (model, lambda batch, model=model: model(batch)):
+            result = rx.shapley(f, x, background, players=torch.zeros(70, dtype=torch.int64), estimator=estimator)
+            close(result.values[..., 0], result.output - result.base_value, 1e-12)
+            assert estimator != "permutation" or bool((result.standard_error == 0).all())
 
 
 def test_images_in_patches():

@@ -202,7 +202,8 @@ def interrupted_at(call, model):
         (40, [32, 32, 32], [193, 65, 321]),
     ],
 )
-def test_an_interrupt_ends_the_run(at, pairs, spent):
+def test_an_interrupt_ends_the_run(monkeypatch, at, pairs, spent):
+    monkeypatch.setattr(chains, "_CALLS", 1 << 10)
     model, (impatient, calls) = network(2, 8), interrupted_at(at, network(2, 8))
     options = {"players": ragged(), "estimator": "permutation", "batch_size": 16}
     found = rx.shapley(impatient, images(3, 2, 8), **options)

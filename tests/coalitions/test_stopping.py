@@ -62,6 +62,28 @@ def test_interrupted_runs_keep_what_they_have(monkeypatch):
     assert float(z.abs().max()) < 5
 
 
+def test_an_interrupt_loses_no_more_than_a_few_calls():
+    model, calls = network(8), []
+
+    def impatient(batch):
+        calls.append(len(batch))
+        if len(calls) == 60:
+            raise KeyboardInterrupt
+        return model(batch)
+
+    result = rx.shapley(impatient, rows(2, 8), estimator="permutation", n_evaluations=1000 * PAIR + 1, batch_size=16)
+    # Of 59 calls of 16 coalitions one was for both ends and up to eight are lost.
+    assert int(result.options["pairs"].sum()) >= (59 - 1 - 8) * 16 // PAIR - 2
+
+
+def test_an_error_that_is_not_known_is_not_small():
+    result = rx.shapley(network(8), rows(2, 8), estimator="permutation", tolerance=1e-6, n_evaluations=PAIR + 1)
+    assert result.options["pairs"].tolist() == [1, 1] and bool(result.standard_error.isnan().all())
+    assert result.options["converged"] is False
+    alone = rx.shapley(network(8), rows(2, 8), estimator="permutation", tolerance=1e-6, players=torch.zeros(8).long())
+    assert alone.options["converged"] is True and bool((alone.standard_error == 0).all())
+
+
 def test_before_the_first_pair_there_is_nothing(monkeypatch):
     model, calls = network(8), []
 

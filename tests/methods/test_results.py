@@ -54,7 +54,7 @@ def test_fields(method):
         result.values = None
     assert {f.name for f in dataclasses.fields(result)} == {
         *("values", "output", "target", "method", "options", "base_value", "standard_error", "n_evaluations"),
-        *("balance", "layers", "inputs"),
+        *("balance", "layers", "inputs", "samples"),
     }
     assert result.method == method and result.target == 1
     assert options.items() <= result.options.items()

@@ -313,6 +313,7 @@ def test_a_derivative_is_refused(answers, argument):
 def test_a_backend_without_a_kernel_refuses(monkeypatch):
     monkeypatch.setattr(ops, "check_device", lambda name, device: None)
     monkeypatch.setattr(ops, "active_backend", lambda: "cuda")
+    monkeypatch.setattr(ops, "_has_cuda", lambda name: False)
     message = "backend 'cuda' is not available: it has no kernel for mlp_chains. Use backend 'auto' or 'reference'"
     with pytest.raises(errors.BackendUnavailable, match=re.escape(message)):
         ops.mlp_chains(*_valid())
