@@ -64,14 +64,15 @@ def explain_function(f: Any, x: Any, target: Any, method: str, options: dict[str
         return f.attribute(x, target, method, **options)
     if isinstance(f, (nn.Module, torch.export.ExportedProgram)):
         return explain_captured(captured(f, one_tensor(x)), x, target, method, options)
-    if callable(f):
+    if callable(f) and not isinstance(f, type):
         rows = given_rows(x)
         source = _Source(FunctionModel(f, rows.order, rows.as_array), "function")
         return _explain(source, rows, target, method, options)
     if is_estimator(f):
         return _explain_perceptron(perceptron_of(f), given_rows(x), target, method, options)
     rule = "must be a module, an Explainer, a fitted scikit-learn MLP or a function of a batch"
-    raise InvalidInput("f", rule, type(f).__name__)
+    shown = f"the class {f.__name__}" if isinstance(f, type) else type(f).__name__
+    raise InvalidInput("f", rule, shown)
 
 
 def explain_captured(known: Captured, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:

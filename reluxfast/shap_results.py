@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,5 +70,7 @@ def _check_images(x: torch.Tensor, feature_names: Sequence[str] | None) -> None:
 
 
 def _check_names(argument: str, names: Sequence[str] | None, count: int, what: str) -> None:
+    if names is not None and (isinstance(names, str) or not isinstance(names, Collection)):
+        raise InvalidInput(argument, "must be a list of names", repr(names))
     if names is not None and len(names) != count:
         raise InvalidInput(argument, f"must name {count} {what}" if count else f"need several {what}", len(names))

@@ -60,12 +60,15 @@ class FunctionModel:
         with torch.no_grad():
             output = self._function(batch.cpu().numpy() if self._as_array else batch)
         if not isinstance(output, torch.Tensor):
-            array = np.asarray(output)
+            try:
+                array = np.asarray(output)
+            except ValueError:
+                raise InvalidInput("f", "must return numbers, as many for each row", type(output).__name__) from None
             if array.dtype.kind not in "fiub":
                 raise InvalidInput("f", "must return numbers", f"{type(output).__name__} of {array.dtype}")
             output = torch.from_numpy(array)
-        if output.is_complex():
-            raise InvalidInput("f", "must return real numbers", output.dtype)
+        if output.is_complex() or output.layout != torch.strided:
+            raise InvalidInput("f", "must return real numbers, in a dense Tensor", f"{output.dtype}, {output.layout}")
         if output.dim() == 0 or output.shape[0] != rows.shape[0]:
             shown = f"an output of shape {tuple(output.shape)} for a batch of {rows.shape[0]} rows"
             raise InvalidInput("f", "must return one output for each row of its batch", shown)

@@ -60,6 +60,8 @@ def test_what_cannot_be_explained():
         rx.InvalidInput, match=r"f must be a module, an Explainer, .* or a function of a batch, got int"
     ):
         rx.shapley(3, X)
+    with pytest.raises(rx.InvalidInput, match="or a function of a batch, got the class Linear"):
+        rx.shapley(torch.nn.Linear, X)
     with pytest.raises(rx.InvalidInput, match="x must be one Tensor for coalition methods, got a tuple of 2"):
         rx.shapley(network(6), (X, X))
     with pytest.raises(rx.InvalidInput, match="x must hold numbers"):
@@ -86,8 +88,12 @@ def test_functions_that_break_the_rules():
     for output, message in ((None, "numbers, got NoneType of object"), (["a"] * 256, "numbers, got list of <U1")):
         with pytest.raises(rx.InvalidInput, match=f"f must return {message}"):
             rx.shapley(lambda batch, output=output: output, X)
-    with pytest.raises(rx.InvalidInput, match=r"f must return real numbers, got torch\.complex64"):
+    with pytest.raises(rx.InvalidInput, match=r"f must return real numbers, in a dense Tensor, got torch\.complex64"):
         rx.shapley(lambda batch: batch.sum(1).to(torch.complex64), X)
+    with pytest.raises(rx.InvalidInput, match=r"f must return real numbers, in a dense Tensor, got .*sparse"):
+        rx.shapley(lambda batch: batch.to_sparse(), X)
+    with pytest.raises(rx.InvalidInput, match="f must return numbers, as many for each row, got list"):
+        rx.shapley(lambda batch: [[1.0]] * (len(batch) - 1) + [[1.0, 2.0]], X)
     sizes = iter(range(2, 100))
     with pytest.raises(rx.InvalidInput, match=r"f must return rows of shape \(2,\), as it did before, got \(3,\)"):
         rx.shapley(lambda batch: batch[:, :1].expand(-1, next(sizes)), X)

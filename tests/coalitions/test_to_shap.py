@@ -227,6 +227,8 @@ def test_what_does_not_sum_to_the_output_is_refused():
     ("options", "message"),
     [
         ({"feature_names": ["a"]}, "feature_names must name 6 players, got 1"),
+        ({"feature_names": 4}, "feature_names must be a list of names, got 4"),
+        ({"feature_names": "abcdef"}, "feature_names must be a list of names, got 'abcdef'"),
         ({"output_names": ["a"]}, "output_names must name 3 outputs, got 1"),
         ({"images": True}, r"images is for inputs \(N, C, H, W\), got inputs \(2, 6\)"),
     ],
