@@ -141,7 +141,7 @@ def test_equals_written_coalitions(name, dtype):
 def test_all_coalitions_equal_written_ones(name, dtype, monkeypatch):
     model, x, background, path = made(name, dtype)
     near = 1e-11 if dtype == torch.float64 else 2e-5
-    players = torch.arange(x.shape[-1]) % 8 if x[0].numel() > 12 else None
+    players = torch.arange(x.shape[-1]) % 8 if x[0].numel() > 9 else None
     with ieee_float32():
         written = rx.shapley(lambda batch: model(batch), x, background, estimator="exact", players=players)
     # A stretch holds several rows, one, or a part of one, with and without players whose subsets are not at hand.

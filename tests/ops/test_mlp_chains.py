@@ -12,6 +12,7 @@ import torch
 from reluxfast import errors, ops
 from reluxfast.ops import native
 from tests.device import BACKENDS, KIND
+from tests.ops import outer_sums_statement
 from tests.ops.chains_statement import (
     SHAPES,
     Shape,
@@ -177,9 +178,13 @@ def test_same_bits_when_pairs_are_split_over_calls(name):
 def test_instruction_set(isa):
     if ISAS.index(native.cpu_isa()) < ISAS.index(isa):
         pytest.skip(f"this machine has no {isa}")
-    program = "import runpy; runpy.run_module('tests.ops.chains_statement', run_name='__main__')"
+    # One process for both ops: to start one takes longer than to compare.
+    statements = {"chains_statement": SHAPES, "outer_sums_statement": outer_sums_statement.SHAPES}
+    program = "import runpy\n"
+    program += "\n".join(f"runpy.run_module('tests.ops.{name}', run_name='__main__')" for name in statements)
     done = python(program, RELUXFAST_CPU_ISA=isa)
-    assert (done.returncode, done.stdout) == (0, f"{isa}: {len(SHAPES)} shapes\n"), done.stderr
+    compared = "".join(f"{isa}: {len(shapes)} shapes\n" for shapes in statements.values())
+    assert (done.returncode, done.stdout) == (0, compared), done.stderr
 
 
 def _with(**changes):

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from reluxfast import errors, ops
-from reluxfast.ops import native
 from tests.device import BACKENDS, KIND
 from tests.ops.outer_sums_statement import (
     SHAPES,
@@ -23,14 +22,11 @@ from tests.ops.outer_sums_statement import (
     tensors,
 )
 from tests.ops.statement import array
-from tests.ops.test_backend import python
 from tests.ops.test_mlp_chains import rows_alone as rows_alone
-from tests.ops.test_native import ISAS
 
 # Those that have a kernel for it.
 ANSWERS = [name for name in BACKENDS if name in ("reference", "cpp", "triton")]
 DTYPES = [torch.float32, torch.float64]
-NEEDS_CPP = pytest.mark.skipif("cpp" not in ANSWERS, reason="the C++ kernel is not there for tensors of this device")
 SMALL = Shape(2, 3, 4, 6, (5, 3))
 
 
@@ -87,16 +83,6 @@ def test_sizes_of_zero(name, highs, lows):
 @pytest.mark.parametrize(("name", "shape", "dtype"), [c for c in CALLS if c[0] != "reference"], ids=str)
 def test_same_bits_alone_and_in_company(name, shape, dtype):
     assert_independent(name, shape, dtype)
-
-
-@NEEDS_CPP
-@pytest.mark.parametrize("isa", ISAS)
-def test_instruction_set(isa):
-    if ISAS.index(native.cpu_isa()) < ISAS.index(isa):
-        pytest.skip(f"this machine has no {isa}")
-    program = "import runpy; runpy.run_module('tests.ops.outer_sums_statement', run_name='__main__')"
-    done = python(program, RELUXFAST_CPU_ISA=isa)
-    assert (done.returncode, done.stdout) == (0, f"{isa}: {len(SHAPES)} shapes\n"), done.stderr
 
 
 # The layers' own checks are those of mlp_chains.
