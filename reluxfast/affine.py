@@ -19,7 +19,7 @@ from reluxfast.relevance.lrp.kinds import kind_of
 from reluxfast.relevance.steps import is_relu
 
 # Weights of a map beyond which it is better left in the form it has (convolutions).
-_MOST_WEIGHTS = 1 << 24
+_MOST_MAPPED = 1 << 24
 # Elements of unit vectors that are mapped at once.
 _ELEMENTS = 1 << 22
 # Elements of a row below which a chain gains nothing from leaving the map out.
@@ -57,7 +57,7 @@ def split(engine: Engine, widened: Callable[[], Engine]) -> Split | None:
         return None
     sizes = graph.nodes[graph.inputs[0]].row_elements, graph.nodes[end].row_elements
     # A wide map costs more to add to than to make.
-    if sizes[0] * sizes[1] > _MOST_WEIGHTS or sizes[1] > 4 * sizes[0]:
+    if sizes[0] * sizes[1] > _MOST_MAPPED or sizes[1] > 4 * sizes[0]:
         return None
     weight, bias = _affine_map(widened(), graph.inputs[0], end)
     node = graph.nodes[end]
@@ -113,7 +113,7 @@ def perceptron(engine: Engine, widened: Callable[[], Engine]) -> Perceptron | No
     weights, biases, start = [], [], wide.graph.inputs[0]
     for end, behind in ends:
         sizes = wide.graph.nodes[start].row_elements, wide.graph.nodes[end].row_elements
-        if math.prod(sizes) > _MOST_WEIGHTS:
+        if math.prod(sizes) > _MOST_MAPPED:
             return None
         weight, bias = _affine_map(wide, start, end)
         weights.append(weight.to(dtype).contiguous())

@@ -13,7 +13,7 @@ from torch import nn
 from reluxfast import ops
 from reluxfast.attribution import Attribution
 from reluxfast.captured import Captured, captured
-from reluxfast.coalitions.estimate import Estimate, joined, unknown
+from reluxfast.coalitions.estimate import Estimate, joined, laid_out, one_or_each, unknown
 from reluxfast.coalitions.first_map import FirstMap
 from reluxfast.coalitions.game import Game, Model
 from reluxfast.coalitions.mlp import Perceptron, PerceptronModel, PerceptronWays, in_order, serves
@@ -220,9 +220,8 @@ def _result(
             return None
         # Players that are elements are named after them, in the order that a user sees.
         shape = x.shape[1:] if whole else values.shape[1:2]
-        return values.transpose(1, 2).reshape(len(x), *outputs, *shape).to(x.dtype).contiguous()
+        return laid_out(values, (len(x), *outputs, *shape), x.dtype)
 
-    counted = estimate.n_evaluations.unique()
     return Attribution(
         values=shaped(estimate.values),
         output=_of_rows(x, [game.output for game in games]).reshape(len(x), *inner),
@@ -237,7 +236,7 @@ def _result(
         },
         base_value=_of_rows(x, [game.base for game in games]).reshape(len(x), *outputs),
         standard_error=shaped(estimate.standard_error),
-        n_evaluations=int(counted[0]) if len(counted) == 1 else estimate.n_evaluations,
+        n_evaluations=one_or_each(estimate.n_evaluations),
         inputs=x,
         samples=estimate.samples,
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from reluxfast.attribution import Attribution
+from reluxfast.coalitions.estimate import laid_out, one_or_each
 from reluxfast.errors import InvalidInput
 
 # What runs must share for their units to be draws of the same kind.
@@ -53,11 +54,7 @@ def merge(results: Sequence[Attribution]) -> Attribution:
                 raise InvalidInput(name, "must not share pairs with the results before it", part.samples.span, remedy)
             whole = whole.merged(part.samples)
     first = parts[0]
-
-    def shaped(values: torch.Tensor) -> torch.Tensor:
-        return values.transpose(1, 2).reshape(first.values.shape).to(first.values.dtype).contiguous()
-
-    counted = whole.n_evaluations.unique()
+    form = first.values.shape, first.values.dtype
     units = "orders" if first.options["design"] == "plain" else "pairs"
     facts = {
         units: whole.moments.count,
@@ -67,9 +64,9 @@ def merge(results: Sequence[Attribution]) -> Attribution:
     options = {name: value for name, value in first.options.items() if name not in _OF_ONE_RUN}
     return replace(
         first,
-        values=shaped(whole.values()),
-        standard_error=shaped(whole.moments.standard_error),
-        n_evaluations=int(counted[0]) if len(counted) == 1 else whole.n_evaluations,
+        values=laid_out(whole.values(), *form),
+        standard_error=laid_out(whole.moments.standard_error, *form),
+        n_evaluations=one_or_each(whole.n_evaluations),
         options={**options, **facts},
         samples=whole,
     )

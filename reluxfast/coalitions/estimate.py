@@ -30,6 +30,17 @@ class Estimate:
     samples: Samples | None = None
 
 
+def laid_out(values: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Values (N, n, K) in the order that a user sees: outputs before players, in the shape asked for."""
+    return values.transpose(1, 2).reshape(shape).to(dtype).contiguous()
+
+
+def one_or_each(counts: torch.Tensor) -> int | torch.Tensor:
+    """The number that all rows share, or that of each row."""
+    shared = counts.unique()
+    return int(shared[0]) if len(shared) == 1 else counts
+
+
 def unknown(players: int, like: Estimate) -> Estimate:
     """NaN for a row that an interrupt kept from being begun, in the form of another row's estimate."""
     ended = {"interrupted": True, "converged": False}

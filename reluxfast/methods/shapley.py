@@ -61,9 +61,8 @@ def shapley(
 
     Returns:
         values that sum to output - base_value; standard_error over pairs for sampled orders; options["pairs"] (N,).
-        Errors are upper bounds where draws are spread evenly: 1.2 times too large for orthogonal orders, 2 to 3 times
-        (measured, 4 to 64 background rows) where background rows are met in turn; `tolerance` then samples for longer
-        than it would have to.
+        Errors are upper bounds where draws are spread evenly: for orthogonal orders, and where background rows are met
+        in turn; `tolerance` then samples for longer than it would have to.
         Whether Ctrl-C ended the sampling of orders is options["interrupted"]: rows that it did not get to are NaN.
     """
     one_of("estimator", estimator, ESTIMATORS)

@@ -42,6 +42,28 @@ def test_intervals_of_stratified_designs_are_conservative(design, backgrounds, d
     assert coverage(design, backgrounds, d, pairs) >= 0.93
 
 
+@pytest.mark.parametrize(
+    ("design", "backgrounds", "pairs", "bounds"),
+    [
+        ("antithetic", 1, 64, (0.9, 1.1)),
+        ("orthogonal", 1, 448, (1.1, 1.35)),
+        ("antithetic", 4, 64, (1.5, 1.85)),
+        ("antithetic", 64, 64, (2.0, 2.6)),
+    ],
+)
+def test_how_much_too_large_stated_errors_are(design, backgrounds, pairs, bounds):
+    distances = []
+    for seed in range(8):
+        model, x, background = network(8, 1, seed), rows(24, 8, 100 + seed), rows(backgrounds, 8, 200 + seed)
+        exact = rx.shapley(model, x, background, estimator="exact").values
+        budget = 2 * 7 * pairs + 1
+        found = rx.shapley(
+            model, x, background, estimator="permutation", design=design, n_evaluations=budget, seed=seed
+        )
+        distances.append((found.values - exact) / found.standard_error)
+    assert bounds[0] <= 1 / float(torch.cat(distances).std()) <= bounds[1]
+
+
 def errors(model: nn.Module, x: Tensor, background: Tensor, expected: Tensor, seeds: int, **options) -> float:
     """Mean squared error of the values of class 1, over rows, players and seeds."""
     found = [rx.shapley(model, x, background, target=1, seed=seed, **options).values for seed in range(seeds)]
