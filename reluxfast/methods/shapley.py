@@ -56,8 +56,8 @@ def shapley(
             keeps its float64 state, to be joined with others' by `rx.merge`. None: 0, and no state.
         allow_tf32: products behind the first layer of a multilayer perceptron may use TF32 along sampled orders in
             float32, on CUDA devices that have it; elsewhere nothing changes. Values of all orders are then off by
-            3e-4 of their norm, at most 7e-4, and single marginals by 1e-3 to 3e-3 (simulated: operands rounded, 65
-            random networks); they still sum to output - base_value.
+            about 3e-4 of their norm, 1e-3 at worst, and single marginals by 1e-3 (simulated with rounded operands on
+            65 random networks, not measured on a device); they still sum to output - base_value.
 
     Returns:
         values that sum to output - base_value; standard_error over pairs for sampled orders; options["pairs"] (N,).
