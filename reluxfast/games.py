@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from reluxfast import ops
 from reluxfast.attribution import Attribution
 from reluxfast.captured import Captured, captured
 from reluxfast.coalitions.estimate import Estimate, joined, laid_out, one_or_each, unknown
-from reluxfast.coalitions.first_map import FirstMap
-from reluxfast.coalitions.game import Game, Model
-from reluxfast.coalitions.mlp import Perceptron, PerceptronModel, PerceptronWays, in_order, serves
-from reluxfast.coalitions.models import FunctionModel, RowOrder
+from reluxfast.coalitions.game import Game
+from reluxfast.coalitions.mlp import Perceptron
+from reluxfast.coalitions.models import FunctionModel
 from reluxfast.coalitions.players import Players
-from reluxfast.coalitions.prefix import PrefixWays
-from reluxfast.coalitions.request import GameRequest, Ways
+from reluxfast.coalitions.request import GameRequest
 from reluxfast.errors import InvalidInput
 from reluxfast.game_inputs import Rows, given_background, given_players, given_rows, one_tensor
 from reluxfast.methods import COALITION_METHODS, ELEMENT_METHODS
@@ -30,26 +26,10 @@ from reluxfast.methods.options import check_options, defaults
 from reluxfast.methods.targets import flat_targets
 from reluxfast.progress import PartsBar
 from reluxfast.sklearn_models import is_estimator, perceptron_of
+from reluxfast.sources import Source, captured_source, perceptron_source
 
 # Options of every coalition method, beside its own.
 COMMON = ("baselines", "players", "batch_size", "memory_budget")
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where outputs come from.
-
-    Attributes:
-        model: of rows in the order of computation.
-        path: what it is called in a result's options.
-        memory_budget: bytes, if the user gave one with the model.
-        ways: faster ones than through the model, or None.
-    """
-
-    model: Model
-    path: str
-    memory_budget: int | None = None
-    ways: Ways | None = None
 
 
 def explain_function(f: Any, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:
@@ -66,7 +46,7 @@ def explain_function(f: Any, x: Any, target: Any, method: str, options: dict[str
         return explain_captured(captured(f, one_tensor(x)), x, target, method, options)
     if callable(f) and not isinstance(f, type):
         rows = given_rows(x)
-        source = _Source(FunctionModel(f, rows.order, rows.as_array), "function")
+        source = Source(FunctionModel(f, rows.order, rows.as_array), "function")
         return _explain(source, rows, target, method, options)
     if is_estimator(f):
         return _explain_perceptron(perceptron_of(f), given_rows(x), target, method, options)
@@ -80,34 +60,7 @@ def explain_captured(known: Captured, x: Any, target: Any, method: str, options:
     inputs = one_tensor(x)
     check_like(inputs, known.examples)
     order = known.row_order()
-    return _explain(_captured_source(known, order), Rows(inputs[0].detach(), order, False), target, method, options)
-
-
-def _captured_source(known: Captured, order: RowOrder) -> _Source:
-    """A model by its fastest path: as a perceptron, with its first map apart, or as a whole."""
-    engine, native, budget = known.engine(), ops.active_backend() != "reference", known.memory_budget
-    (_, dtype, device), *_ = known.examples
-
-    def elements() -> torch.Tensor:
-        return order.rows(torch.arange(math.prod(order.shape), device=device).view(1, *order.shape))[0]
-
-    # A model of half type is explained as it is, though computed in float32.
-    exact = dtype == known.dtype
-    layers = known.perceptron(engine) if exact else None
-    if layers is not None and serves(layers):
-        layers = in_order(layers, elements())
-        inner = tuple(engine.graph.nodes[engine.graph.output].shape[1:])
-        return _Source(PerceptronModel(layers, inner), "mlp", budget, PerceptronWays(layers))
-    model = FunctionModel(lambda batch: engine.outputs([batch.to(engine.dtype)], native), order, False)
-    cut = known.split(engine) if exact else None
-    if cut is None:
-        return _Source(model, "engine", budget)
-
-    def rest(values: torch.Tensor) -> torch.Tensor:
-        return cut.rest.outputs([values], native)
-
-    first = FirstMap(cut.weight[:, elements()].contiguous(), cut.bias)
-    return _Source(model, "engine", budget, PrefixWays(first, cut.shape, rest))
+    return _explain(captured_source(known, order), Rows(inputs[0].detach(), order, False), target, method, options)
 
 
 def _explain_perceptron(
@@ -117,17 +70,10 @@ def _explain_perceptron(
     width = layers.weights[0].shape[1]
     if rows.order.shape != (width,):
         raise InvalidInput("x", f"must have shape (N, {width}), as the network was fitted", tuple(rows.x.shape))
-    whole = rows.x.dtype in (torch.float32, torch.float64)
-    own = layers.to(rows.x.device, rows.x.dtype if whole else torch.float32)
-    if whole and serves(own):
-        inner = (own.weights[-1].shape[0],)
-        source = _Source(PerceptronModel(own, inner), "mlp", ways=PerceptronWays(own))
-    else:
-        source = _Source(FunctionModel(own, rows.order, False), "mlp")
-    return _explain(source, rows, target, method, options)
+    return _explain(perceptron_source(layers, rows.x, rows.order), rows, target, method, options)
 
 
-def _explain(source: _Source, rows: Rows, target: Any, method: str, options: dict[str, Any]) -> Attribution:
+def _explain(source: Source, rows: Rows, target: Any, method: str, options: dict[str, Any]) -> Attribution:
     function = COALITION_METHODS[method]
     own = {name: value for name, value in options.items() if name not in COMMON}
     check_options(method, function, own, COMMON)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,17 @@ from tqdm.asyncio import tqdm_asyncio
 from tqdm.auto import tqdm
 
 _IN_NOTEBOOK = tqdm is not tqdm_asyncio
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silence(on: bool = True) -> Iterator[None]:
+    """No bar is drawn meanwhile, in this thread; False leaves things as they are."""
+    token = _silent.set(_silent.get() or on)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 class Bar(Protocol):
@@ -40,7 +52,7 @@ def progress_bar(
         show: False never draws it.
     """
     # None: tqdm draws on terminals only; a notebook's stream is none, its bars are widgets.
-    disable = (False if _IN_NOTEBOOK else None) if show else True
+    disable = (False if _IN_NOTEBOOK else None) if show and not _silent.get() else True
     return tqdm(work, desc=desc, total=total, unit=unit, disable=disable, delay=1, leave=False)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reluxfast import progress
-from reluxfast.progress import PartsBar, progress_bar
+from reluxfast.progress import PartsBar, progress_bar, silence
 
 
 class Terminal(io.StringIO):
@@ -64,3 +64,16 @@ def test_every_bar_of_the_package_is_one_of_these():
     package = Path(progress.__file__).parent
     users = [f.name for f in sorted(package.rglob("*.py")) if "tqdm" in f.read_text(encoding="utf-8")]
     assert users == ["progress.py"]
+
+
+def test_bars_are_silenced_inside_only(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with silence():
+        assert progress_bar(desc="work", total=3).disable
+        with silence(False):
+            assert progress_bar(desc="work", total=3).disable
+    with silence(False):
+        assert not progress_bar(desc="work", total=3).disable
+    with pytest.raises(ValueError), silence():
+        raise ValueError
+    assert not progress_bar(desc="work", total=3).disable

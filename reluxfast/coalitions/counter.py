@@ -12,7 +12,7 @@ from reluxfast import ops
 from reluxfast.ops.philox import draws
 
 # What a draw is for; draws of different streams are independent.
-PERMUTATIONS, BACKGROUNDS, NORMALS, MASKS = range(4)
+PERMUTATIONS, BACKGROUNDS, NORMALS, MASKS, POSITIONS = range(5)
 
 
 def permutations(seed: int, stream: int, rows: torch.Tensor, units: range, n: int) -> torch.Tensor:

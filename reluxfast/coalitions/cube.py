@@ -34,12 +34,12 @@ class Cube(Protocol):
     def at_once(self) -> tuple[int, int]:
         """A power of two of coalitions that one call should be given, and rows at most; of the game's sizes alone."""
 
-    def values(self, rows: range, back: int, coalitions: range) -> torch.Tensor:
-        """Values, with one background row for absent players.
+    def values(self, rows: range, backs: torch.Tensor, coalitions: range) -> torch.Tensor:
+        """Values, with one background row for the absent players of each row.
 
         Args:
             rows: of the game.
-            back: the background row.
+            backs: (R,) int64 background rows.
             coalitions: 2^k of them, from a multiple of 2^k on.
 
         Returns:
@@ -64,14 +64,15 @@ class WrittenCube:
         """See `Cube`."""
         return _WRITTEN, _WRITTEN
 
-    def values(self, rows: range, back: int, coalitions: range) -> torch.Tensor:
+    def values(self, rows: range, backs: torch.Tensor, coalitions: range) -> torch.Tensor:
         """See `Cube`. Calls of the model are for coalitions that are neither empty nor full."""
         game, n = self.game, self.game.n
         listed = torch.arange(coalitions.start, coalitions.stop, device=game.x.device)
         absent = (~(listed.unsqueeze(1) >> torch.arange(n, device=listed.device)) & 1).to(torch.int32)
         inner = ((listed > 0) & (listed < 2**n - 1)).nonzero().squeeze(1)
         row = torch.arange(rows.start, rows.stop, device=listed.device).view(-1, 1).expand(-1, len(inner))
-        jobs = torch.stack([row, torch.full_like(row, back), inner.expand_as(row), torch.ones_like(row)], -1)
+        back = backs.view(-1, 1).expand_as(row)
+        jobs = torch.stack([row, back, inner.expand_as(row), torch.ones_like(row)], -1)
         found = game.values(jobs.flatten(0, 1), absent)
         values = found.new_zeros(len(rows), len(listed), game.full.shape[1])
         values[:, inner] = found.view(len(rows), len(inner), found.shape[1])
@@ -104,15 +105,15 @@ class SummedCube:
         coalitions = min(_SUMMED, max(1, held // max(len(weight), self.game.output.shape[1])))
         return 1 << (coalitions.bit_length() - 1), max(1, held // weight.numel())
 
-    def values(self, rows: range, back: int, coalitions: range) -> torch.Tensor:
+    def values(self, rows: range, backs: torch.Tensor, coalitions: range) -> torch.Tensor:
         """See `Cube`."""
         game, width = self.game, len(coalitions).bit_length() - 1
         numbers = torch.arange(rows.start, rows.stop, device=game.x.device)
-        steps = self._steps(numbers, torch.full_like(numbers, back).unsqueeze(1))[:, 0]
+        steps = self._steps(numbers, backs.unsqueeze(1))[:, 0]
         low_players = min(_LOW_PLAYERS, width)
         low = _subsets(steps.new_zeros(len(rows), 1, steps.shape[2]), steps[:, :low_players])
         fixed = [i for i in range(width, game.n) if coalitions.start >> i & 1]
-        start = self._background[back].expand(len(rows), 1, -1)
+        start = self._background[backs].unsqueeze(1)
         # One after the other, so that the order of the sum is one that can be named.
         for i in fixed:
             start = start + steps[:, i : i + 1]

@@ -52,10 +52,9 @@ def exact(game: Game, cube: Cube, bars: Bars = progress_bar) -> Estimate:
                 stretch = range(start, start + width)
                 sums.add(some, stretch, _mean_over_background(game, cube, some, stretch))
                 bar.update(len(some) * width)
-    spent = torch.full((game.rows,), evaluations(n, len(game.background)), dtype=torch.int64, device=game.x.device)
+    spent = torch.full((game.rows,), evaluations(n, game.backgrounds), dtype=torch.int64, device=game.x.device)
     values = torch.from_numpy(sums.values).to(game.x.device)
-    backs = torch.arange(len(game.background), device=game.x.device).expand(game.rows, -1)
-    still = inert(game, game.x, backs, cube.dead)
+    still = inert(game, game.x, _backs(game, range(game.rows)), cube.dead)
     if still is not None:
         values.masked_fill_(still.all(1).unsqueeze(-1), 0)
     return Estimate(values, None, spent)
@@ -63,17 +62,23 @@ def exact(game: Game, cube: Cube, bars: Bars = progress_bar) -> Estimate:
 
 def _mean_over_background(game: Game, cube: Cube, rows: range, coalitions: range) -> np.ndarray:
     """v(S) (R, 2^k, K) float64."""
-    total, count = None, len(game.background)
-    for back in range(count):
-        found = cube.values(rows, back, coalitions).double()
+    total = None
+    for backs in _backs(game, rows).unbind(1):
+        found = cube.values(rows, backs, coalitions).double()
         total = found if total is None else total.add_(found)
-    total /= count
+    total /= game.backgrounds
     # Outputs at both ends are known, and the same in all that is said of a row.
     if coalitions.start == 0:
         total[:, 0] = game.base[rows.start : rows.stop]
     if coalitions.stop == 2**game.n:
         total[:, -1] = game.full[rows.start : rows.stop]
     return total.cpu().numpy()
+
+
+def _backs(game: Game, rows: range) -> torch.Tensor:
+    """(R, G) int64: the background rows that some rows meet."""
+    numbers = torch.arange(rows.start, rows.stop, device=game.x.device)
+    return game.met(numbers, torch.arange(game.backgrounds, device=numbers.device).expand(len(rows), -1))
 
 
 class _Sums:

@@ -42,6 +42,7 @@ class Game:
         tile: rows of one call of the model.
         first_row: number of the first row in the whole call, for random draws.
         chosen: (N,) the one output of each row that is explained; None: all of them.
+        paired: whether background row i stands for absent players of row i alone (then B = N), not of every row.
     """
 
     model: Model
@@ -51,6 +52,7 @@ class Game:
     tile: int
     first_row: int = 0
     chosen: torch.Tensor | None = None
+    paired: bool = False
 
     @property
     def rows(self) -> int:
@@ -61,6 +63,15 @@ class Game:
     def n(self) -> int:
         """Number of players."""
         return self.players.count
+
+    @property
+    def backgrounds(self) -> int:
+        """Background rows that each row meets."""
+        return 1 if self.paired else self.background.shape[0]
+
+    def met(self, rows: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        """Background rows (R, G) by their numbers `which` (R, G) among those that each of the rows (R,) meets."""
+        return rows.view(-1, 1).to(which.dtype).expand_as(which) if self.paired else which
 
     @property
     def numbers(self) -> torch.Tensor:
@@ -92,13 +103,11 @@ class Game:
         """(N, K) float64: v(N), the explained outputs of x."""
         return self.output if self.chosen is None else self.output.gather(1, self.chosen.unsqueeze(1))
 
-    @cached_property
-    def empty(self) -> torch.Tensor:
-        """(B, K) float64, or (N, B, 1) if rows explain different outputs: outputs of the background rows."""
+    @property
+    def _empty_outputs(self) -> torch.Tensor:
+        """(B, K) float64: every output of the background rows."""
         whole = self._end_outputs[self.rows :]
-        if not self.rows:
-            whole = whole.new_zeros(self.background.shape[0], whole.shape[1])
-        return whole if self.chosen is None else whole[:, self.chosen].t().unsqueeze(-1)
+        return whole if self.rows else whole.new_zeros(self.background.shape[0], whole.shape[1])
 
     def empty_at(self, rows: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         """v(∅) with one background row for each unit.
@@ -110,13 +119,15 @@ class Game:
         Returns:
             (R, G, K) float64.
         """
-        return self.empty[which] if self.chosen is None else self.empty[rows.view(-1, 1), which]
+        outputs = self._empty_outputs
+        return outputs[which] if self.chosen is None else outputs[which, self.chosen[rows].view(-1, 1)].unsqueeze(-1)
 
     @property
     def base(self) -> torch.Tensor:
-        """(N, K) float64: the mean output of the background."""
-        mean = self.empty.mean(-2)
-        return mean.expand(self.rows, -1) if self.chosen is None else mean
+        """(N, K) float64: the mean output of the background rows that a row meets."""
+        outputs = self._empty_outputs
+        mean = outputs if self.paired else outputs.mean(0).expand(self.rows, -1)
+        return mean if self.chosen is None else mean.gather(1, self.chosen.unsqueeze(1))
 
     def values(self, jobs: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:
         """Outputs for coalitions, in calls of one fixed size.

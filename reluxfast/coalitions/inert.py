@@ -20,13 +20,17 @@ def inert(game: Game, x: torch.Tensor, cycle: torch.Tensor, dead: torch.Tensor) 
         dead: (d,) elements that the network does not look at.
     """
     stays, height = [], max(1, _ELEMENTS // max(1, x.numel()))
-    for some in game.background.split(height):
+    blocks, which = game.background.split(height), cycle
+    if game.paired:
+        # Every unit of a row meets the same background row.
+        blocks, which = (game.background[cycle[:, :1].long()],), torch.zeros_like(cycle)
+    for some in blocks:
         moves = (x.unsqueeze(1) != some) & ~dead  # (R, B', d)
         if bool(moves.all()):
-            stays.append(moves.new_zeros(()).expand(len(x), len(some), game.n))
+            stays.append(moves.new_zeros(()).expand(*moves.shape[:2], game.n))
             continue
-        count = moves.new_zeros(len(x), len(some), game.n, dtype=torch.int32)
+        count = moves.new_zeros(*moves.shape[:2], game.n, dtype=torch.int32)
         stays.append(count.index_add_(2, game.players.labels, moves.to(torch.int32)) == 0)
     if not any(bool(some.any()) for some in stays):
         return None
-    return torch.cat(stays, 1).gather(1, cycle.long().unsqueeze(-1).expand(-1, -1, game.n))
+    return torch.cat(stays, 1).gather(1, which.long().unsqueeze(-1).expand(-1, -1, game.n))

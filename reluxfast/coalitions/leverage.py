@@ -32,7 +32,7 @@ def leverage(game: Game, budget: int, seed: int) -> Estimate:
     Raises:
         InvalidInput: the budget is too small to be stable.
     """
-    n, backgrounds = game.n, game.background.shape[0]
+    n, backgrounds = game.n, game.backgrounds
     if n == 1:
         delta = game.full - game.base
         return Estimate(delta.unsqueeze(1), None, torch.ones_like(game.numbers), {"coalitions": 2})

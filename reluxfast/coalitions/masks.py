@@ -35,20 +35,35 @@ def generator(seed: int, purpose: int) -> np.random.Generator:
 
 
 def values_of(game: Game, present: np.ndarray) -> torch.Tensor:
-    """v(S) (N, m, K) of coalitions (m, n) of bool, float64, averaged over the background."""
+    """v(S) (N, m, K) of coalitions (m, n) of bool, float64, averaged over the background rows that a row meets."""
     ranks = torch.from_numpy((~present).astype(np.int32)).to(game.x.device)
     device = game.x.device
     which = torch.arange(len(present), device=device)
     found = []
     for some in torch.arange(game.rows, device=device).split(max(1, _JOBS // max(1, len(present)))):
         total = None
-        for b in range(game.background.shape[0]):
+        for b in range(game.backgrounds):
             row, one = torch.meshgrid(some, which, indexing="ij")
-            jobs = torch.stack([row, torch.full_like(row, b), one, torch.ones_like(row)], -1).flatten(0, 1)
+            back = game.met(some, torch.full_like(row, b))
+            jobs = torch.stack([row, back, one, torch.ones_like(row)], -1).flatten(0, 1)
             v = game.values(jobs, ranks)
             v = v.view(len(some), len(present), v.shape[1])
             total = v if total is None else total + v
-        found.append(total / game.background.shape[0])
+        found.append(total / game.backgrounds)
+    return torch.cat(found)
+
+
+def values_each(game: Game, rows: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """v(S) (M, K) of one coalition (M, n) of bool for each of the rows (M,), float64, averaged as `values_of`."""
+    rows, present = rows.to(game.x.device), present.to(game.x.device)
+    found = []
+    for some, ranks in zip(rows.split(_JOBS), (~present).to(torch.int32).split(_JOBS), strict=True):
+        which, total = torch.arange(len(some), device=some.device), None
+        for b in range(game.backgrounds):
+            back = game.met(some, torch.full_like(some, b).unsqueeze(1)).squeeze(1)
+            v = game.values(torch.stack([some, back, which, torch.ones_like(some)], -1), ranks)
+            total = v if total is None else total + v
+        found.append(total / game.backgrounds)
     return torch.cat(found)
 
 

@@ -43,12 +43,14 @@ class FunctionModel:
         function: returns (T,) or (T, ...), a Tensor or an array.
         order: of the rows.
         as_array: whether it is given numpy arrays.
+        padded: whether its calls are filled up to one size, so that a row has the same bits in each of them; False: it
+            is given no row that nobody asks for, and rows are as alike as its rounding.
     """
 
-    def __init__(self, function: Callable[[Any], Any], order: RowOrder, as_array: bool):
+    def __init__(self, function: Callable[[Any], Any], order: RowOrder, as_array: bool, padded: bool = True):
         self._function, self._order, self._as_array = function, order, as_array
         self.inner: tuple[int, ...] | None = None
-        self.alike = False
+        self.alike = not padded
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Outputs (T, K) of rows (T, d).

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -14,7 +16,7 @@ from reluxfast.coalitions.game import Game
 from reluxfast.coalitions.moments import Moments
 from reluxfast.coalitions.samples import Samples
 from reluxfast.errors import InvalidInput
-from reluxfast.progress import Bars, progress_bar
+from reluxfast.progress import Bar, Bars, progress_bar
 
 # Pairs per row where neither a budget nor a tolerance is given.
 DEFAULT_PAIRS = 32
@@ -65,7 +67,7 @@ def sampled(game: Game, chains: Chains, how: Sampling, bars: Bars = progress_bar
     Raises:
         InvalidInput: the budget does not suffice for one unit.
     """
-    rows, n, count = game.rows, game.n, game.background.shape[0]
+    rows, n, count = game.rows, game.n, game.backgrounds
     backgrounds = count if how.every_background else 1
     cost = (2 if how.antithetic else 1) * (n - 1) * backgrounds
     step = 1 if how.every_background else count
@@ -81,7 +83,7 @@ def sampled(game: Game, chains: Chains, how: Sampling, bars: Bars = progress_bar
         try:
             done = 0
             for look in looks:
-                _sample(game, chains, how, open_rows, range(done, look), moments, bar)
+                _sample(partial(_pairs, game, chains, how), chains, open_rows, range(done, look), moments, bar)
                 done = look
                 if how.tolerance is not None:
                     open_rows = open_rows[_above(moments, open_rows, how.tolerance)]
@@ -97,6 +99,22 @@ def sampled(game: Game, chains: Chains, how: Sampling, bars: Bars = progress_bar
         facts["converged"] = not interrupted and not len(open_rows)
     kept = None if how.first is None else samples
     return Estimate(samples.values(), moments.standard_error, samples.n_evaluations, facts, kept)
+
+
+def along(game: Game, chains: Chains, orders: torch.Tensor, bars: Bars = progress_bar) -> Estimate:
+    """Mean over given orders (U, n), which all rows share, of the marginals of each player; and sd / √U."""
+    rows, (units, n) = game.rows, orders.shape
+    orders = orders.to(game.x.device, torch.int32)
+    moments = Moments(rows, n, game.full.shape[1], game.x.device)
+
+    def walk(some: torch.Tensor, stretch: range) -> torch.Tensor:
+        order = orders[stretch.start : stretch.stop].expand(len(some), -1, -1).contiguous()
+        return _over_background(game, chains, some, order, False)
+
+    with bars(total=rows * units, desc="shapley", unit="order") as bar:
+        _sample(walk, chains, torch.arange(rows, device=game.x.device), range(units), moments, bar)
+    spent = torch.full_like(game.numbers, units * (n - 1) * game.backgrounds + 1)
+    return Estimate(moments.mean, moments.standard_error, spent, {"orders": moments.count})
 
 
 def _units(how: Sampling, n: int, cost: int, step: int) -> int:
@@ -125,14 +143,21 @@ def _looks(most: int, step: int) -> list[int]:
     return found
 
 
-def _sample(game: Game, chains: Chains, how: Sampling, rows: torch.Tensor, units: range, moments: Moments, bar) -> None:
-    """Adds units of some rows to the moments, all rows of a stretch of units before the next."""
+def _sample(
+    walk: Callable[[torch.Tensor, range], torch.Tensor],
+    chains: Chains,
+    rows: torch.Tensor,
+    units: range,
+    moments: Moments,
+    bar: Bar,
+) -> None:
+    """Adds units of some rows, as `walk` gives them, to the moments, all rows of a stretch of units before the next."""
     width = max(1, min(len(units), chains.at_once() // max(1, len(rows))))
     height = max(1, chains.at_once() // width)
     for start in range(units.start, units.stop, width):
         stretch = range(start, min(start + width, units.stop))
         for some in rows.split(height) if len(rows) else ():
-            moments.add(some, _pairs(game, chains, how, some, stretch))
+            moments.add(some, walk(some, stretch))
             bar.update(len(some) * len(stretch))
 
 
@@ -141,15 +166,22 @@ def _pairs(game: Game, chains: Chains, how: Sampling, rows: torch.Tensor, units:
     first = how.first or 0
     units = range(first + units.start, first + units.stop)
     order = orders(how.design, how.seed, numbers, units, game.n).expand(len(rows), -1, -1)
-    count = game.background.shape[0]
     if not how.every_background:
-        cycle = background_rows(how.seed, numbers, units, count).expand(len(rows), -1)
-        return chains.pairs(rows, cycle, order, how.antithetic)
+        cycle = background_rows(how.seed, numbers, units, game.backgrounds).expand(len(rows), -1)
+        return chains.pairs(rows, game.met(rows, cycle), order, how.antithetic)
+    return _over_background(game, chains, rows, order, how.antithetic)
+
+
+def _over_background(
+    game: Game, chains: Chains, rows: torch.Tensor, order: torch.Tensor, antithetic: bool
+) -> torch.Tensor:
+    """Marginals along orders (R, G, n), each averaged over all background rows that its row meets."""
     total = None
-    for b in range(count):
-        found = chains.pairs(rows, torch.full_like(order[..., 0], b), order, how.antithetic)
+    for b in range(game.backgrounds):
+        back = game.met(rows, torch.full_like(order[..., 0], b))
+        found = chains.pairs(rows, back, order, antithetic)
         total = found.double() if total is None else total.add_(found)
-    return total / count
+    return total / game.backgrounds
 
 
 def _above(moments: Moments, rows: torch.Tensor, tolerance: float) -> torch.Tensor:

@@ -48,6 +48,7 @@ class GameRequest:
     path: how the model is evaluated, for the result's options.
     ways: faster ones through the model, or None.
     bars: makes the bar of an estimator that has one.
+    paired: as in `Game`.
     made: the game last made, whose outputs of x and of the background are known.
     """
 
@@ -65,7 +66,13 @@ class GameRequest:
     path: str = "model"
     ways: Ways | None = None
     bars: Bars = progress_bar
+    paired: bool = False
     made: Game | None = None
+
+    @property
+    def backgrounds(self) -> int:
+        """Background rows that each row meets."""
+        return 1 if self.paired else len(self.background)
 
     def game(self, evaluations: int) -> Game:
         """The game, with calls of a size that follows from what one row costs, never from how many rows there are.
@@ -74,7 +81,7 @@ class GameRequest:
             evaluations: outputs of the model that one row will take.
         """
         tile = self._tile(evaluations)
-        made = Game(self.model, self.x, self.background, self.players, tile, self.first_row)
+        made = Game(self.model, self.x, self.background, self.players, tile, self.first_row, paired=self.paired)
         _ = made.output
         chosen = self.choose()
         made.chosen = None if chosen is None else chosen.to(self.x.device)

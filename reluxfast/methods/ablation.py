@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,12 +10,11 @@ import torch
 
 from reluxfast.coalitions.estimate import Estimate
 from reluxfast.coalitions.masks import values_of
-from reluxfast.coalitions.players import Players
 from reluxfast.coalitions.request import GameRequest
+from reluxfast.coalitions.windows import Windows, occluded
 from reluxfast.errors import InvalidInput
-from reluxfast.progress import progress_bar
 
-# Elements of the table of windows that is held at once.
+# Elements of the table of players that are present, that is held at once.
 _TABLE = 1 << 24
 
 
@@ -25,12 +24,17 @@ def feature_ablation(request: GameRequest) -> Estimate:
     Returns:
         values; they need not sum to output - base_value.
     """
-    n, backgrounds = request.players.count, len(request.background)
+    n, backgrounds = request.players.count, request.backgrounds
     game = request.game(n * backgrounds)
-    # Without its only player a game is empty.
-    without = values_of(game, ~np.eye(n, dtype=bool))
+    without, stretch = [], max(1, _TABLE // n)
+    with request.bars(total=n, desc="feature ablation", unit="player") as bar:
+        for start in range(0, n, stretch):
+            left_out = np.arange(start, min(start + stretch, n))
+            # Without its only player a game is empty.
+            without.append(values_of(game, left_out[:, None] != np.arange(n)))
+            bar.update(len(left_out))
     spent = torch.full_like(game.numbers, n * backgrounds + 1)
-    return Estimate(game.full.unsqueeze(1) - without, None, spent)
+    return Estimate(game.full.unsqueeze(1) - torch.cat(without, 1), None, spent)
 
 
 def occlusion(request: GameRequest, window: int | Sequence[int], stride: int | Sequence[int] | None = None) -> Estimate:
@@ -48,43 +52,33 @@ def occlusion(request: GameRequest, window: int | Sequence[int], stride: int | S
     shape = request.order.shape
     if not shape:
         raise InvalidInput("x", "must have rows of at least one dimension for occlusion", (len(request.x),))
-    sizes, steps = _sizes("window", window, shape), None
+    sizes = _sizes("window", window, shape)
     steps = sizes if stride is None else _sizes("stride", stride, shape)
     for axis, (size, step) in enumerate(zip(sizes, steps, strict=True)):
         if step > size:
             raise InvalidInput("stride", f"must not exceed the window along dimension {axis} ({size})", step)
-    starts = [range(0, max(1, d - w + s), s) for d, w, s in zip(shape, sizes, steps, strict=True)]
-    starts = [[a for a in listed if a < d] for listed, d in zip(starts, shape, strict=True)]
-    cells, belongs = zip(*(_cells(d, w, a) for d, w, a in zip(shape, sizes, starts, strict=True)), strict=True)
-    labels = torch.from_numpy(np.ravel_multi_index(np.ix_(*belongs), tuple(map(len, cells))))
-    request.players = Players.of(request.order.rows(labels.unsqueeze(0))[0].to(request.x.device))
-    windows = list(
-        itertools.product(
-            *(list(zip(*_covers(c, w, a), strict=True)) for c, w, a in zip(cells, sizes, starts, strict=True))
-        )
-    )
-    backgrounds = len(request.background)
-    game = request.game(len(windows) * backgrounds)
-    counts = tuple(map(len, cells))
-    lost = game.full.new_zeros(game.rows, *counts, game.full.shape[1])
-    cover = np.zeros(counts)
-    stretch = max(1, _TABLE // game.n)
-    with progress_bar(total=len(windows), desc="occlusion", unit="window") as bar:
-        for start in range(0, len(windows), stretch):
-            some = windows[start : start + stretch]
-            present = np.ones((len(some), *counts), dtype=bool)
-            for hidden, spans in zip(present, some, strict=True):
-                hidden[tuple(slice(a, b) for a, b in spans)] = False
-            loss = game.full.unsqueeze(1) - values_of(game, present.reshape(len(some), -1))
-            for i, spans in enumerate(some):
-                where = tuple(slice(a, b) for a, b in spans)
-                lost[(slice(None), *where)] += loss[:, i].view(game.rows, *[1] * len(counts), loss.shape[2])
-                cover[where] += 1
-            bar.update(len(some))
-    mean = lost / torch.from_numpy(cover).to(lost.device).unsqueeze(-1)
-    values = mean.flatten(1, -2)[:, labels.flatten().to(lost.device)]
-    spent = torch.full_like(game.numbers, len(windows) * backgrounds + 1)
-    return Estimate(values, None, spent, {"windows": len(windows)})
+    elements = math.prod(shape)
+    numbers = torch.arange(elements, device=request.x.device).view(1, *shape)
+    place = request.order.rows(numbers)[0].argsort()
+    windows = Windows(shape, sizes, steps)
+    request.players = windows.players(place, elements)
+    return block_occlusion(request, windows)
+
+
+def block_occlusion(request: GameRequest, windows: Windows) -> Estimate:
+    """Occlusion of a block of the elements of a row, the others staying as they are.
+
+    Args:
+        request: whose players are `windows.players(...)`.
+        windows: over the block.
+
+    Returns:
+        values (N, p, K) of the block's elements.
+    """
+    evaluations = len(windows.spans) * request.backgrounds
+    game = request.game(evaluations)
+    spent = torch.full_like(game.numbers, evaluations + 1)
+    return Estimate(occluded(game, windows, request.bars), None, spent, {"windows": len(windows.spans)})
 
 
 def _sizes(name: str, given: int | Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -99,14 +93,3 @@ def _sizes(name: str, given: int | Sequence[int], shape: tuple[int, ...]) -> tup
 
 def _is_size(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 0
-
-
-def _cells(length: int, size: int, starts: list[int]) -> tuple[list[int], np.ndarray]:
-    """Where cells that no window cuts begin along one dimension, and the cell of each element."""
-    edges = sorted({0, *starts, *(min(a + size, length) for a in starts)} - {length})
-    return edges, np.searchsorted(edges, np.arange(length), side="right") - 1
-
-
-def _covers(edges: list[int], size: int, starts: list[int]) -> tuple[list[int], list[int]]:
-    """First and end cell of each window."""
-    return [edges.index(a) for a in starts], [int(np.searchsorted(edges, a + size)) for a in starts]

@@ -47,7 +47,7 @@ def lime(
     if not is_number(ridge) or not 0 <= ridge < math.inf:
         raise InvalidInput("ridge", "must be a finite number that is not negative", repr(ridge))
     whole("seed", seed)
-    n, backgrounds = request.players.count, len(request.background)
+    n, backgrounds = request.players.count, request.backgrounds
     game = request.game(n_evaluations * backgrounds)
     present = generator(seed, MASKS).random((n_evaluations, n)) < 0.5
     z, absent = present.astype(np.float64), n - present.sum(1)

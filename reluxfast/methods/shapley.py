@@ -76,7 +76,7 @@ def shapley(
     flag("allow_tf32", allow_tf32)
     chosen = _chosen(request, estimator, n_evaluations, {"tolerance": tolerance, "first_pair": first_pair})
     facts: dict[str, Any] = {"estimator": chosen, "path": request.path}
-    n, backgrounds = request.players.count, len(request.background)
+    n, backgrounds = request.players.count, request.backgrounds
     if chosen == "exact":
         if estimator == "exact":
             refuse_too_costly(n, backgrounds, n_evaluations)
@@ -100,7 +100,7 @@ def shapley(
 
 def _chosen(request: GameRequest, estimator: str, budget: int | None, sampling: dict[str, Any]) -> str:
     """The estimator; options of sampled orders that are not None settle what "auto" is, and fit no other."""
-    n, backgrounds = request.most_players, len(request.background)
+    n, backgrounds = request.most_players, request.backgrounds
     given = {name: value for name, value in sampling.items() if value is not None}
     if estimator == "auto":
         fits = n <= 40 and evaluations(n, backgrounds) <= max(budget or 0, _EXACT_UP_TO)
