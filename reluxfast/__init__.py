@@ -13,6 +13,8 @@ from reluxfast.errors import BackendUnavailable, InvalidInput, ReluxfastError, U
 from reluxfast.explainer import Explainer, attribute
 from reluxfast.functions import (
     deconvnet,
+    deep_lift,
+    expected_gradients,
     feature_ablation,
     grad_cam,
     gradient,
@@ -55,6 +57,8 @@ __all__ = [
     "composites",
     "coverage",
     "deconvnet",
+    "deep_lift",
+    "expected_gradients",
     "feature_ablation",
     "grad_cam",
     "gradient",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,6 @@ import torch
 
 from reluxfast.coalitions.mlp import Perceptron
 from reluxfast.graph import Graph, Node
-from reluxfast.graph.node import references
 from reluxfast.ops.mlp_layers import MOST_WEIGHTS
 from reluxfast.relevance.engine import Engine
 from reluxfast.relevance.frame import Frame
@@ -61,9 +59,7 @@ def split(engine: Engine, widened: Callable[[], Engine]) -> Split | None:
         return None
     weight, bias = _affine_map(widened(), graph.inputs[0], end)
     node = graph.nodes[end]
-    rest = replace(
-        engine, graph=_rest(graph, node), _plans={}, _ending_at={}, _lock=threading.Lock(), memory_budget=None
-    )
+    rest = replace(engine.starting_at(end), memory_budget=None)
     return Split(weight.to(engine.dtype), bias.to(engine.dtype), tuple(node.shape[1:]), rest)
 
 
@@ -81,21 +77,6 @@ def _end_of_map(graph: Graph) -> str | None:
         mapped |= kind_of(node) in ("linear", "convolution")
         end = name if mapped else None
     return end
-
-
-def _rest(graph: Graph, node: Node) -> Graph:
-    """The graph from the value of `node` on."""
-    entry = replace(node, kind="input", target=None, args=(), kwargs={}, inputs=(), attrs={})
-    nodes, found = {}, {node.name}
-    for other in graph:
-        if other.kind in ("param", "constant", "static_call"):
-            nodes[other.name] = other
-        elif other.name == node.name:
-            nodes[other.name] = entry
-        elif any(name in found for name in references(other)):
-            found.add(other.name)
-            nodes[other.name] = other
-    return replace(graph, nodes=nodes, inputs=(node.name,))
 
 
 def perceptron(engine: Engine, widened: Callable[[], Engine]) -> Perceptron | None:

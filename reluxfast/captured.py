@@ -35,19 +35,27 @@ class Captured:
         examples: tensors (N, ...) whose row shapes, dtypes and device are captured.
         precision: "float32" (float64 where the input is float64) or "float64".
         memory_budget: bytes, or None.
+        explained: number of examples, from the first on, that are explained; the others, of any dtype, are context.
+            None: all.
     """
 
     def __init__(
-        self, model: Model, examples: tuple[torch.Tensor, ...], precision: str, memory_budget: int | None = None
+        self,
+        model: Model,
+        examples: tuple[torch.Tensor, ...],
+        precision: str,
+        memory_budget: int | None = None,
+        explained: int | None = None,
     ):
         if precision not in PRECISIONS:
             raise InvalidInput("precision", f"must be one of {', '.join(PRECISIONS)}", repr(precision))
         whole = isinstance(memory_budget, int) and not isinstance(memory_budget, bool)
         if memory_budget is not None and (not whole or memory_budget <= 0):
             raise InvalidInput("memory_budget", "must be a positive number of bytes or None", memory_budget)
-        self.examples = [(tuple(x.shape[1:]), x.dtype, x.device) for x in examples]
+        described = [(tuple(x.shape[1:]), x.dtype, x.device) for x in examples]
+        self.examples, self.context = described[:explained], [] if explained is None else described[explained:]
         self.memory_budget = memory_budget
-        wide = precision == "float64" or any(x.dtype == torch.float64 for x in examples)
+        wide = precision == "float64" or any(dtype == torch.float64 for _, dtype, _ in self.examples)
         self.dtype = torch.float64 if wide else torch.float32
         self._model = weakref.ref(model)
         self._lookup = lookup_on(model)
@@ -125,10 +133,9 @@ class Captured:
         model = self.model
         self._structure = structure(model) if isinstance(model, nn.Module) else None
         with torch.inference_mode(False):
-            inputs = tuple(
-                torch.zeros((2, *shape), dtype=dtype, device=device) for shape, dtype, device in self.examples
-            )
-            graph = capture(model, inputs)
+            described = (*self.examples, *self.context)
+            inputs = tuple(torch.zeros((2, *shape), dtype=dtype, device=device) for shape, dtype, device in described)
+            graph = capture(model, inputs, len(self.examples))
         if len(graph.inputs) != len(inputs):
             raise InvalidInput("x", f"must be {len(graph.inputs)} tensor(s), as the model takes", len(inputs))
         engine = self._new_engine(graph)
@@ -136,10 +143,12 @@ class Captured:
         self._engine = engine
 
     def _check(self, model: Model, engine: Engine) -> None:
-        rows = [(shape, device) for shape, _, device in self.examples]
+        described = (*self.examples, *self.context)
+        rows = [(s, self.dtype if d.is_floating_point else d, device) for s, d, device in described]
         reference = None
-        # Made-up rows tell something only in the dtype that the model itself takes.
-        if isinstance(model, nn.Module) and all(dtype == self.dtype for _, dtype, _ in self.examples):
+        # Made-up rows tell something only in the dtypes that the model itself takes.
+        as_taken = all(given[1] == used[1] for given, used in zip(described, rows, strict=True))
+        if isinstance(model, nn.Module) and as_taken:
             reference = partial(run_eagerly, eval_twin(model))
         try:
             engine.check_rows(rows, reference)
@@ -159,15 +168,20 @@ _captures: dict[int, tuple[weakref.ref, OrderedDict]] = {}
 _captures_lock = threading.RLock()
 
 
-def captured(model: Model, examples: tuple[torch.Tensor, ...]) -> Captured:
-    """The capture of `model` for inputs shaped like `examples`; kept as long as the model lives."""
+def captured(model: Model, examples: tuple[torch.Tensor, ...], explained: int | None = None) -> Captured:
+    """The capture of `model` for inputs shaped like `examples`; kept as long as the model lives.
+
+    Args:
+        model, examples, explained: as for `Captured`.
+    """
     model = original(model)
-    key = tuple((tuple(x.shape[1:]), x.dtype, x.device) for x in examples)
+    explained = len(examples) if explained is None else explained
+    key = (explained, *((tuple(x.shape[1:]), x.dtype, x.device) for x in examples))
     with _captures_lock:
         known = _known(model)
         found = known.get(key)
     if found is None:
-        found = Captured(model, examples, "float32")
+        found = Captured(model, examples, "float32", explained=explained)
         with _captures_lock:
             found = known.setdefault(key, found)
             while len(known) > _SHAPES_PER_MODEL:

@@ -156,8 +156,8 @@ def _parser() -> argparse.ArgumentParser:
         "photo_jpg for photo.jpg; earlier ones are replaced (%(default)s)",
     )
     explain.add_argument("--steps", type=int, metavar="N", help="quadrature points of integrated_gradients")
-    explain.add_argument("--samples", type=int, metavar="N", help="samples of smooth_grad")
-    explain.add_argument("--seed", type=_seed, metavar="N", help="seed of smooth_grad")
+    explain.add_argument("--samples", type=int, metavar="N", help="samples of smooth_grad and expected_gradients")
+    explain.add_argument("--seed", type=_seed, metavar="N", help="seed of smooth_grad and expected_gradients")
     _add_input_options(explain)
     explain.set_defaults(run=_explain)
     return parser

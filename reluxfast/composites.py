@@ -33,6 +33,7 @@ class Layer:
         path: dotted path of the module it is called in.
         first: whether it is the first convolution or linear map, in execution order.
         first_convolution: whether it is the first convolution, in execution order.
+        name: of the node's value in the graph.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Layer:
     path: str
     first: bool
     first_convolution: bool
+    name: str = ""
 
 
 Composite = Callable[[Layer], Rule | None]

@@ -14,6 +14,7 @@ from reluxfast.explainer import Explainer
 from reluxfast.graph.fold import foldable
 from reluxfast.methods.inputs import as_tuple, check_like
 from reluxfast.methods.lrp import assignment
+from reluxfast.methods.numbers import flag
 from reluxfast.relevance.lrp.kinds import kind_of
 from reluxfast.rules import Rule
 from reluxfast.text import table
@@ -73,13 +74,14 @@ def coverage(
     layer_rules: Mapping[str, Rule] | None = None,
     fallback: str | None = None,
     products: str | None = None,
+    fold_batch_norm: bool = True,
 ) -> Coverage:
     """The rule that LRP takes at every node; `print(rx.coverage(model, x))` shows a table.
 
     Args:
         model: nn.Module, exported program or Explainer.
         x: Tensor (N, ...) or tuple of Tensors, as for `attribute`.
-        composite, layer_rules, fallback, products: as for `lrp`.
+        composite, layer_rules, fallback, products, fold_batch_norm: as for `lrp`.
 
     Raises:
         InvalidInput: an argument breaks a rule. A node without an LRP rule is no error here, but `Coverage.refusal`.
@@ -91,7 +93,8 @@ def coverage(
     check_like(given, known.examples)
     engine = known.engine()
     graph = engine.graph
-    assigned = assignment(graph, composite, layer_rules, fallback, products)
+    flag("fold_batch_norm", fold_batch_norm)
+    assigned = assignment(graph, composite, layer_rules, fallback, products, fold_batch_norm=fold_batch_norm)
     refusal = ""
     try:
         engine.plan(False, None, assigned)
@@ -99,7 +102,7 @@ def coverage(
         refusal = str(error)
     live = graph.leading_to(graph.output)
     rules = dict(assigned.rules)
-    folds = foldable(graph, frozenset((*graph.inputs, graph.output)))
+    folds = foldable(graph, frozenset((*graph.inputs, graph.output))) if fold_batch_norm else {}
     rows = []
     for node in graph:
         if not node.inputs or node.name not in live:

@@ -21,7 +21,7 @@ from reluxfast.methods import COALITION_METHODS, METHODS
 from reluxfast.methods.inputs import as_tuple, check_like, warn_not_finite
 from reluxfast.methods.lrp import assignment
 from reluxfast.methods.options import check_options, defaults
-from reluxfast.methods.run import Outcome, Run
+from reluxfast.methods.run import Outcome, Run, Seed
 from reluxfast.relevance.walk import Tape
 
 
@@ -89,7 +89,7 @@ class Explainer:
         """The forward pass alone: what it keeps for a reverse walk under `rule`; `.nbytes` counts it."""
         with self._backend():
             engine = self._captured.engine()
-            return engine.tape(_prepare(self._captured, x)[1], rule, _native())
+            return engine.tape(prepared(self._captured, x)[1], rule, _native())
 
     def bare_calls(
         self, x: torch.Tensor | tuple[torch.Tensor, ...], method: str = "gradient", **options: Any
@@ -103,7 +103,7 @@ class Explainer:
         with self._backend():
             engine = self._captured.engine()
             rules = assignment(engine.graph, **options) if method == "lrp" else None
-            return bare_calls(engine, _prepare(self._captured, x)[1], _native(), rules)
+            return bare_calls(engine, prepared(self._captured, x)[1], _native(), rules)
 
     def refresh(self) -> None:
         """Captures the model anew; needed only after changes that leave no trace.
@@ -143,22 +143,51 @@ def attribute(
     return attribute_captured(captured(model, as_tuple(x)), x, target, method, options)
 
 
-def attribute_captured(known: Captured, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:
-    """Explains `x` with a captured model."""
+def attribute_captured(
+    known: Captured,
+    x: Any,
+    target: Any,
+    method: str,
+    options: dict[str, Any],
+    context: tuple[torch.Tensor, ...] = (),
+    seed: Seed | None = None,
+) -> Attribution:
+    """Explains `x` with a captured model.
+
+    Args:
+        known: the model.
+        x, target, method, options: see `Explainer.attribute`.
+        context: the model's further arguments, (N, ...) of any dtype, that are not explained.
+        seed: see `Run`; in the place of a target, which is then None.
+    """
     if isinstance(method, str) and method in COALITION_METHODS:
         return explain_captured(known, x, target, method, options)
     function = METHODS.get(method) if isinstance(method, str) else None
     if function is None:
         raise InvalidInput("method", f"must be one of {', '.join((*METHODS, *COALITION_METHODS))}", repr(method))
     check_options(method, function, options)
-    given, inputs = _prepare(known, x, keep_history=bool(options.get("create_graph")))
-    engine = known.engine()
-    run = Run(engine, _native(), inputs, target, known.path_of)
+    given, inputs = prepared(known, x, keep_history=bool(options.get("create_graph")))
+    run = make_run(known, inputs, target, context, seed)
     if run.rows == 0:
         return _empty(known, given, x, run, method, options)
     warn_not_finite(given)
     outcome = function(run, **options)
     return _result(run, outcome, given, isinstance(x, tuple), target, method, options)
+
+
+def make_run(
+    known: Captured,
+    inputs: list[torch.Tensor],
+    target: Any,
+    context: tuple[torch.Tensor, ...] = (),
+    seed: Seed | None = None,
+) -> Run:
+    """A request on the model as it is now: `inputs` in the engine's dtype, the rest as in `attribute_captured`."""
+    check_like(context, known.context, "context", len(inputs[0]))
+    with torch.inference_mode(False):
+        detached = [c.clone() if c.is_inference() else c.detach() for c in context]
+    own = [c.to(known.dtype) if c.is_floating_point() else c for c in detached]
+    return Run(known.engine(), _native(), inputs, target, known.path_of, context=own, seed=seed)
 
 
 def run_method(
@@ -168,9 +197,10 @@ def run_method(
     return METHODS[method](Run(engine, _native(), inputs, target, known.path_of), **options)
 
 
-def _prepare(
+def prepared(
     known: Captured, x: Any, keep_history: bool = False
 ) -> tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]:
+    """`x` as a tuple, checked against what was captured, and the same in the engine's dtype."""
     given = as_tuple(x)
     check_like(given, known.examples)
     inputs = []
@@ -201,10 +231,7 @@ def _result(
         if not bool(finite.all()):
             bad = ~finite.view(*finite.shape, *[1] * (value.dim() - finite.dim()))
             value = value.masked_fill(bad, float("nan"))
-        value = (value if outcome.attached else value.detach()).to(like.dtype)
-        if value.shape == like.shape and like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
-            return value.contiguous(memory_format=torch.channels_last)
-        return value.contiguous()
+        return laid_out_like(value if outcome.attached else value.detach(), like)
 
     def packed(values: list[torch.Tensor] | None) -> Any:
         if values is None:
@@ -234,6 +261,14 @@ def _result(
     )
 
 
+def laid_out_like(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """`value` in the dtype of an input, and where it has the input's shape in its memory format."""
+    value = value.to(like.dtype)
+    if value.shape == like.shape and like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        return value.contiguous(memory_format=torch.channels_last)
+    return value.contiguous()
+
+
 def _apart(layers: Mapping[str, Any], finite: torch.Tensor) -> dict[str, Any]:
     """Relevance inside the network, each in memory of its own, and NaN where the explained output is not finite."""
     seen: set[int] = set()
@@ -255,13 +290,17 @@ def _empty(
 ) -> Attribution:
     """An empty batch has an empty result, shaped like that of one row."""
     target, shape = run.target, run.engine.graph.nodes[run.engine.graph.output].shape
-    if options.get("start") is None:
+    if options.get("start") is None and run.seed is None:
         _ = run.flat  # a target that does not fit is an error here too
-    one = tuple(torch.zeros((1, *g.shape[1:]), dtype=g.dtype, device=g.device) for g in given)
+    one, context = (
+        tuple(torch.zeros((1, *g.shape[1:]), dtype=g.dtype, device=g.device) for g in tensors)
+        for tensors in (given, run.context)
+    )
+    seed = None if run.seed is None else lambda output, _: torch.zeros_like(output)
     first = [0] if isinstance(target, list) else target
     if isinstance(target, list) or isinstance(target, torch.Tensor):
         first = 0 if len(shape) == 2 else (0,) * (len(shape) - 1)
-    row = attribute_captured(known, one if isinstance(x, tuple) else one[0], first, method, options)
+    row = attribute_captured(known, one if isinstance(x, tuple) else one[0], first, method, options, context, seed)
 
     def cut(v: Any) -> Any:
         if v is None or isinstance(v, torch.Tensor):

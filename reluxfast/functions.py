@@ -48,7 +48,9 @@ lrp = _function("lrp")
 grad_cam = _function("grad_cam")
 guided_grad_cam = _function("guided_grad_cam")
 integrated_gradients = _function("integrated_gradients")
+deep_lift = _function("deep_lift")
 smooth_grad = _function("smooth_grad")
+expected_gradients = _function("expected_gradients")
 
 
 _COMMON = """

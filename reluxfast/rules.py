@@ -5,7 +5,9 @@ Common form (Bach et al. 2015; Montavon et al. 2019): `R_in = x * W̃ᵀ(R / s(W
 relevance on unchanged. Below `v⁺ = max(v, 0)` and `v⁻ = min(v, 0)`, elementwise.
 
 `Epsilon`, `Zero`, `Gamma`, `ZPlus`, `AlphaBeta`, `WSquare`, `Flat`, `ZBox` and `SignAlpha` are rules of convolutions
-and linear maps, `Norm` and `Zero` of sums, `Pass` of activations, `Product` of products; `Gradient` fits everything.
+and linear maps, `Norm` and `Zero` of sums, `Pass` of activations, `GuidedBackprop`, `DeconvNet` and `BetaSmooth` of
+ReLUs, `Product` of products; `Gradient` fits everything. Any operation on one value can follow `Epsilon`, `Norm` and
+`Zero`, as x * Jᵀ(R / s(y)) with its derivative J.
 
 `bias` says what stands in the denominator: "transformed" (changed as the weights are), "kept" (as it is), "zero".
 """
@@ -216,6 +218,30 @@ class Pass(Rule):
 @dataclass(frozen=True)
 class Gradient(Rule):
     """The derivative of the operation, applied to relevance itself: R_in = Jᵀ R. It conserves only by chance."""
+
+
+@dataclass(frozen=True)
+class GuidedBackprop(Rule):
+    """At a ReLU R_in = R·1[z > 0]·1[R > 0] (Springenberg et al. 2015)."""
+
+
+@dataclass(frozen=True)
+class DeconvNet(Rule):
+    """At a ReLU R_in = R·1[R > 0] (Zeiler & Fergus 2014)."""
+
+
+@dataclass(frozen=True)
+class BetaSmooth(Rule):
+    """At a ReLU R_in = R·sigmoid(βz), the derivative of softplus (Dombrowski et al. 2019, arXiv 1906.07983).
+
+    Args:
+        beta: β.
+    """
+
+    beta: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_number("BetaSmooth", "beta", self.beta)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from reluxfast.methods.inputs import as_tuple, check_like
 from reluxfast.methods.run import Run
 from reluxfast.player_maps import patches
 from reluxfast.progress import progress_bar
+from reluxfast.relevance.deep_lift.plan import has_rescale_plan
+from reluxfast.relevance.deep_lift.steps import RescalePoolStep, RescaleStep, changes_key
 from reluxfast.relevance.engine import Engine
 from reluxfast.relevance.lrp.assign import relevance_everywhere
 from reluxfast.relevance.lrp.gates import Bits, GatedStep
@@ -35,8 +37,15 @@ from reluxfast.top_targets import top_targets
 # Worst deviation relative to the largest element: float32 sums of a few thousand terms through tens of layers.
 TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12}
 # Fewer points than by default: every point takes the same arithmetic.
-_POINTS = {"integrated_gradients": {"n_steps": 5}, "smooth_grad": {"n_samples": 3}}
+_POINTS = {
+    "integrated_gradients": {"n_steps": 5},
+    "smooth_grad": {"n_samples": 3},
+    "expected_gradients": {"n_samples": 3},
+}
 SHAPLEY = "shapley"
+# Differences, as a share of the largest of a layer, at which DeepLIFT's multipliers are those of the engine; and by how
+# much these differ from the reference's own to be counted.
+_SMALL_CHANGE, _ROUNDED = 3e-2, 1e-4
 _LAYERWISE = ("gradient", "guided_backprop", "deconvnet")
 
 
@@ -135,6 +144,8 @@ def validate(
         chosen.remove("guided_grad_cam")  # it multiplies images by a map
     if methods is None and not relevance_everywhere(engine.graph):
         chosen.remove("lrp")  # a node without an LRP rule
+    if methods is None and not has_rescale_plan(engine.graph):
+        chosen.remove("deep_lift")
     tolerance = TOLERANCES[known.dtype] if rtol is None else rtol
     if target is None:
         target = top_targets(known, given)
@@ -211,7 +222,7 @@ def _layer_signals(
     needed = engine.plan(False).live
     names = {n.name: n for n in graph if n.kind == "clamp" and n.name in needed}
     run = Run(engine, ops.active_backend() != "reference", inputs, target, known.path_of)
-    walked = run.walk(method, stops=frozenset(names) | frozenset(graph.inputs))
+    walked = run.walk(method, stops=frozenset(names) | frozenset(graph.explained))
     return {f"{node.module_path or 'root'}:{name}": walked.signals[name] for name, node in names.items()}
 
 
@@ -249,6 +260,7 @@ class _Gates:
         steps = [s for part, _ in tape.parts for s in part.steps]
         gates = {s.name for s in steps if isinstance(getattr(s, "inner", s), (GateStep, PoolStep))}
         kept = {s.gates_key for s in steps if isinstance(s, GatedStep)}
+        rescaled = [s for s in steps if isinstance(s, (RescaleStep, RescalePoolStep))]
         for frame, found in zip(_frames(tape), recorded, strict=True):
             for name in gates & frame.saved.keys():
                 mine, theirs = frame.saved[name], found[name]
@@ -259,6 +271,28 @@ class _Gates:
                 frame.saved[name] = theirs
             for name in kept & frame.saved.keys():
                 self._impose_numbers(frame.saved[name][0], found[name][0])
+            for step in rescaled:
+                if step.name in frame.saved:
+                    self._impose_multipliers(step, frame.saved, found)
+
+    def _impose_multipliers(self, step: RescaleStep | RescalePoolStep, mine: dict, theirs: dict) -> None:
+        """A multiplier of DeepLIFT is a quotient, in which rounding of a small denominator counts many times."""
+        other_winner = False
+        if isinstance(step, RescalePoolStep):
+            key = step.winners_key
+            flipped = sum(_bits(a[0] ^ b[0]) for a, b in zip(mine[key][:2], theirs[key][:2], strict=True))
+            self.flipped += flipped
+            other_winner = flipped > 0  # then denominators are others, too
+            mine[key] = theirs[key]
+        numbers = mine[step.name], theirs[step.name], mine[changes_key(step)]
+        for i, (a, b, change) in enumerate(zip(*numbers, strict=True)):
+            if not a.numel():
+                continue
+            b, size = b.to(a.dtype), change.abs()
+            small = size <= _SMALL_CHANGE * size.max()
+            self.flipped += int((small & ((a - b).abs() > _ROUNDED)).sum())
+            self.total += a.numel()
+            numbers[0][i] = b if other_winner else torch.where(small, b, a)
 
     def _impose_numbers(self, mine: list, theirs: list) -> None:
         """A gate that is 0 in one engine only belongs to a ReLU that rounding flips."""

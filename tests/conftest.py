@@ -27,7 +27,7 @@ _NEEDS = {
         "relevance/test_maps.py",
     ],
     "captum": ["methods/test_captum.py", "methods/test_cam.py"],
-    "scipy": ["coalitions/test_statistics.py"],
+    "scipy": ["coalitions/test_statistics.py", "methods/test_expected_gradients.py"],
     "shap": ["coalitions/test_shap_agrees.py", "coalitions/test_to_shap.py"],
     "sklearn": [
         "coalitions/test_shap_agrees.py",
@@ -39,7 +39,10 @@ _NEEDS = {
 }
 _LACKS = [package for package in _NEEDS if importlib.util.find_spec(package) is None]
 # On the host whatever the device: estimators of scikit-learn, results in shap's hands, the resident set.
-_OF_THE_HOST = [f"coalitions/test_{name}.py" for name in ("memory", "shap_agrees", "sklearn", "to_shap")]
+_OF_THE_HOST = [f"coalitions/test_{name}.py" for name in ("memory", "shap_agrees", "sklearn", "to_shap", "selection")]
+# Adapters of peers that a machine with a GPU does not have, and the tables that need all of them.
+_OF_THE_HOST += ["compat/captum", "compat/shap", "compat/test_memory.py", "compat/test_untouched.py"]
+_OF_THE_HOST.append("benchmarks/test_constructs.py")
 _ELSEWHERE = [] if KIND == "cpu" else _OF_THE_HOST
 collect_ignore = [*(file for package in _LACKS for file in _NEEDS[package]), *_ELSEWHERE]
 

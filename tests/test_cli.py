@@ -175,8 +175,14 @@ def test_options_reach_the_method(folder, tmp_path, capsys):
             ["explain", "any.pt2", "six.npy", "--steps", "3"],
             "--steps is an option of integrated_gradients, got 3 with --method guided_backprop. Leave --steps out",
         ),
-        (["explain", "any.pt2", "six.npy", "--samples", "3"], "--samples is an option of smooth_grad, got 3"),
-        (["explain", "any.pt2", "six.npy", "--seed", "3"], "--seed is an option of smooth_grad, got 3"),
+        (
+            ["explain", "any.pt2", "six.npy", "--samples", "3"],
+            "--samples is an option of smooth_grad, expected_gradients, got 3",
+        ),
+        (
+            ["explain", "any.pt2", "six.npy", "--seed", "3"],
+            "--seed is an option of smooth_grad, expected_gradients, got 3",
+        ),
         (
             ["explain", "any.pt2", "six.npy", "--layer", "head"],
             "--layer is an option of grad_cam, guided_grad_cam, got",

@@ -23,8 +23,12 @@ _REMEDY_FOR_WRITES = (
 )
 
 
-def to_graph(program: torch.export.ExportedProgram) -> Graph:
+def to_graph(program: torch.export.ExportedProgram, explained: int | None = None) -> Graph:
     """Typed graph of an exported program; in-place operations become values.
+
+    Args:
+        program: what was exported.
+        explained: number of inputs, from the first on, that are explained; None: all.
 
     Raises:
         UnsupportedNode: an operation, an output or a use of the batch that cannot be explained rightly.
@@ -34,12 +38,13 @@ def to_graph(program: torch.export.ExportedProgram) -> Graph:
     except NotSimple:
         program = functionalised(program)
         targets, renames = value_forms(program.graph)
-    return _Converter(program, targets, renames).run()
+    return _Converter(program, targets, renames, explained).run()
 
 
 class _Converter:
-    def __init__(self, program: torch.export.ExportedProgram, targets: dict, renames: dict):
+    def __init__(self, program: torch.export.ExportedProgram, targets: dict, renames: dict, explained: int | None):
         self.program, self.targets, self.renames = program, targets, renames
+        self.explained = explained
         self.nodes: dict[str, Node] = {}
         self.active: set[str] = set()  # values that carry gradient to an explained input
         self.static: set[str] = set()  # values that depend on no input
@@ -55,7 +60,7 @@ class _Converter:
                 spec = specs[fx_node.name]
                 if spec.kind == InputKind.USER_INPUT:
                     inputs.append(fx_node.name)
-                self._placeholder(fx_node, spec)
+                self._placeholder(fx_node, spec, self.explained is None or len(inputs) <= self.explained)
             elif fx_node.op == "call_function":
                 self._call(fx_node)
             elif fx_node.op == "get_attr":
@@ -64,7 +69,9 @@ class _Converter:
                 break
         output = self._output(signature)
         batch = None if isinstance(self.batch, torch.SymInt) else self.batch
-        result = Graph(self.nodes, tuple(inputs), output, batch, {path: (path,) for path in _module_paths(graph)})
+        paths = {path: (path,) for path in _module_paths(graph)}
+        context = frozenset() if self.explained is None else frozenset(inputs[self.explained :])
+        result = Graph(self.nodes, tuple(inputs), output, batch, paths, context)
         check_batch(result)
         return result
 
@@ -108,7 +115,7 @@ class _Converter:
         check_output(node)
         return name
 
-    def _placeholder(self, fx_node: fx.Node, spec: Any) -> None:
+    def _placeholder(self, fx_node: fx.Node, spec: Any, explained: bool) -> None:
         value = fx_node.meta.get("val")
         if spec.kind == InputKind.USER_INPUT:
             if not isinstance(value, torch.Tensor):
@@ -118,7 +125,7 @@ class _Converter:
             if self.batch is None or isinstance(value.shape[0], torch.SymInt):
                 self.batch = value.shape[0]
             node = Node(fx_node.name, "input", op="input")
-            if value.dtype.is_floating_point:
+            if value.dtype.is_floating_point and explained:
                 self.active.add(fx_node.name)
         elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.target in self.program.state_dict:
             node = Node(fx_node.name, "param", op="parameter", path=spec.target)

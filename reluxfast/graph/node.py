@@ -7,7 +7,7 @@ every input is the batch, and `BATCH` stands for its size wherever an operation 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -77,6 +77,7 @@ class Graph:
         output: name of the output value.
         batch: the size of dimension 0 if the network was exported for one size only, else None.
         modules: dotted path of each module of the model (what a layer argument may name) -> all paths of that module.
+        context: names of the inputs that are not explained: no signal goes back to them.
     """
 
     nodes: dict[str, Node]
@@ -84,6 +85,12 @@ class Graph:
     output: str
     batch: int | None = None
     modules: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    context: frozenset[str] = frozenset()
+
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """Names of the inputs that are explained, in the order of the model's arguments."""
+        return tuple(name for name in self.inputs if name not in self.context)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
@@ -97,6 +104,21 @@ class Graph:
                 found.add(name)
                 todo += self.nodes[name].inputs
         return found
+
+    def starting_at(self, *values: str) -> Graph:
+        """The part that makes the output of these values, now the explained inputs, behind the inputs still needed."""
+        cut = dict(self.nodes)
+        for value in values:
+            cut[value] = replace(cut[value], kind="input", target=None, args=(), kwargs={}, inputs=(), attrs={})
+        needed, todo = set(values), [self.output]
+        while todo:
+            name = todo.pop()
+            if name not in needed:
+                needed.add(name)
+                todo += references(cut[name])
+        others = tuple(name for name in self.inputs if name in needed and name not in values)
+        nodes = {name: node for name, node in cut.items() if name in needed}
+        return replace(self, nodes=nodes, inputs=(*others, *values), context=frozenset(others))
 
     def users(self) -> dict[str, list[str]]:
         """Name of each value -> names of the nodes that read it (once per node)."""

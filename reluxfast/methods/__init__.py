@@ -7,6 +7,8 @@ from collections.abc import Callable
 from reluxfast.coalitions.estimate import Estimate
 from reluxfast.methods.ablation import feature_ablation, occlusion
 from reluxfast.methods.cam import grad_cam, guided_grad_cam
+from reluxfast.methods.deep_lift import deep_lift
+from reluxfast.methods.expected_gradients import expected_gradients
 from reluxfast.methods.gradient import deconvnet, gradient, guided_backprop, input_x_gradient
 from reluxfast.methods.kernel_shap import kernel_shap
 from reluxfast.methods.lime import lime
@@ -26,7 +28,9 @@ METHODS: dict[str, Callable[..., Outcome]] = {
     "grad_cam": grad_cam,
     "guided_grad_cam": guided_grad_cam,
     "integrated_gradients": integrated_gradients,
+    "deep_lift": deep_lift,
     "smooth_grad": smooth_grad,
+    "expected_gradients": expected_gradients,
 }
 
 # Methods that ask for outputs alone, so that any function of a batch can be explained.

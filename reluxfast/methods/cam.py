@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from reluxfast.errors import InvalidInput
+from reluxfast.methods import cam_maps
 from reluxfast.methods.run import Outcome, Run
+from reluxfast.relevance.engine import Walked
 
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def grad_cam(
@@ -29,7 +31,7 @@ def grad_cam(
     cam, output = _cam(run, layer, relu)
     count = _spatial_dims(run, cam)
     if upsample:
-        cam = _upsampled(cam, _image_size(run, count))
+        cam = resized(cam, _image_size(run, count))
     if normalize:
         peak = cam.amax(tuple(range(cam.dim() - count, cam.dim())), keepdim=True)
         cam = torch.where(peak > 0, cam / peak, cam)
@@ -52,8 +54,31 @@ def guided_grad_cam(run: Run, layer: str | nn.Module) -> Outcome:
     for g, x in zip(run.input_signals(walked), run.inputs, strict=True):
         if x.dim() - 2 != spatial:
             raise InvalidInput("x", f"must have {spatial} spatial dimensions, as the layer has", tuple(x.shape))
-        values.append(g * _upsampled(cam, x.shape[2:]))
+        values.append(g * resized(cam, x.shape[2:]))
     return Outcome(values, walked.output)
+
+
+def activations(run: Run, names: list[str]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Output of the network, and A (N, C, *S) at each of these values."""
+    walked = run.engine.walk(run.inputs, None, "gradient", run.native, frozenset(names))
+    return walked.output, _values(run, walked, names)
+
+
+def activations_and_gradients(
+    run: Run, names: list[str]
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Output of the network, A (N, C, *S), and g = ∂f/∂A, (N, K, C, *S) for every class: one walk that stops there."""
+    walked = run.walk("gradient", stops=frozenset(names), progress="grad_cam")
+    return walked.output, _values(run, walked, names), walked.signals
+
+
+def resized(maps: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """Maps (..., *S) at another spatial size: (bi-, tri)linear, pixel centres in place, no smoothing."""
+    if tuple(maps.shape[-len(size) :]) == tuple(size):
+        return maps
+    flat = maps.reshape(-1, 1, *maps.shape[-len(size) :])
+    up = F.interpolate(flat, size=tuple(size), mode=MODES[len(size)], align_corners=False)
+    return up.reshape(*maps.shape[: -len(size)], *size)
 
 
 def _cam(run: Run, layer: str | nn.Module, relu: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,21 +87,19 @@ def _cam(run: Run, layer: str | nn.Module, relu: bool) -> tuple[torch.Tensor, to
     shape = run.engine.graph.nodes[name].shape or ()
     if len(shape) < 3:
         raise InvalidInput("layer", "must return a map (N, C, *S)", f"{layer!r} with shape {('N', *shape[1:])}")
-    walked = run.walk("gradient", stops=frozenset([name]), progress="grad_cam")
-    activation = run.over_classes(walked.layers[name] if name in walked.layers else _input(run, name))
-    g = walked.signals[name]
-    spatial = tuple(range(g.dim() - len(shape) + 2, g.dim()))
-    channel = g.dim() - len(shape) + 1
-    cam = (g.mean(spatial, keepdim=True) * activation).sum(channel, keepdim=True)
-    return (cam.relu() if relu else cam), walked.output
+    output, values, signals = activations_and_gradients(run, [name])
+    spatial = len(shape) - 2
+    cam = cam_maps.grad(run.over_classes(values[name]), signals[name], spatial).sum(-spatial - 1, keepdim=True)
+    return (cam.relu() if relu else cam), output
 
 
-def _input(run: Run, name: str) -> torch.Tensor:
-    return run.inputs[run.engine.graph.inputs.index(name)]
+def _values(run: Run, walked: Walked, names: list[str]) -> dict[str, torch.Tensor]:
+    inputs = dict(zip(run.engine.graph.explained, run.inputs, strict=True))
+    return {name: walked.layers[name] if name in walked.layers else inputs[name] for name in names}
 
 
 def _spatial_dims(run: Run, cam: torch.Tensor) -> int:
-    return cam.dim() - (2 if run.flat is not None else 3)
+    return cam.dim() - (2 if run.single else 3)
 
 
 def _image_size(run: Run, count: int) -> tuple[int, ...]:
@@ -89,11 +112,3 @@ def _image_size(run: Run, count: int) -> tuple[int, ...]:
         [tuple(x.shape) for x in run.inputs],
         "Use upsample=False",
     )
-
-
-def _upsampled(cam: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-    if tuple(cam.shape[-len(size) :]) == tuple(size):
-        return cam
-    flat = cam.reshape(-1, 1, *cam.shape[-len(size) :])
-    up = F.interpolate(flat, size=tuple(size), mode=_MODES[len(size)], align_corners=False)
-    return up.reshape(*cam.shape[: -len(size)], *size)

@@ -38,18 +38,22 @@ def as_tuple(x: Any, name: str = "x") -> tuple[torch.Tensor, ...]:
     return items
 
 
-def check_like(inputs: Sequence[torch.Tensor], examples: Sequence[tuple]) -> None:
+def check_like(
+    inputs: Sequence[torch.Tensor], examples: Sequence[tuple], name: str = "x", rows: int | None = None
+) -> None:
     """Inputs must fit what was captured.
 
     Args:
         inputs: tensors to explain.
         examples: per input (row shape, dtype, device) at capture.
+        name: what they are called, for messages.
+        rows: N; None: that of the first of them.
     """
     if len(inputs) != len(examples):
-        raise InvalidInput("x", f"must be {len(examples)} tensor(s), as the model takes", len(inputs))
-    rows = inputs[0].shape[0]
+        raise InvalidInput(name, f"must be {len(examples)} tensor(s), as the model takes", len(inputs))
+    rows = inputs[0].shape[0] if rows is None else rows
     for i, (item, (shape, dtype, device)) in enumerate(zip(inputs, examples, strict=True)):
-        label = "x" if len(examples) == 1 else f"x[{i}]"
+        label = name if len(examples) == 1 else f"{name}[{i}]"
         if tuple(item.shape[1:]) != tuple(shape):
             raise InvalidInput(
                 label,

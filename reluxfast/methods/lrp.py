@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,13 +15,13 @@ from reluxfast.composites import RELU_RULES, Layer
 from reluxfast.composites import composite as named
 from reluxfast.errors import InvalidInput
 from reluxfast.graph import Graph
-from reluxfast.graph.fold import foldable
+from reluxfast.methods.lrp_layers import chosen_layers
 from reluxfast.methods.numbers import flag
 from reluxfast.methods.run import Outcome, Run
 from reluxfast.relevance.lrp.assign import assign
 from reluxfast.relevance.lrp.gates import STORAGES
 from reluxfast.relevance.lrp.plan import Assignment
-from reluxfast.relevance.lrp.signals import Account
+from reluxfast.relevance.lrp.signals import RELEVANCE, Account
 from reluxfast.rules import Rule
 
 Chosen = str | Rule | Callable[[Layer], Rule | None]
@@ -37,6 +38,8 @@ def lrp(
     balance: bool = False,
     gates: str = "full",
     create_graph: bool = False,
+    fold_batch_norm: bool = True,
+    layer_inputs: bool = False,
 ) -> Outcome:
     """Layer-wise relevance propagation (Bach et al. 2015, doi 10.1371/journal.pone.0130140): the logit, handed back
     from layer to layer until it lies at the input.
@@ -59,32 +62,46 @@ def lrp(
             the epsilon rule, as if ε were 0 where a > 0 (2e-3 to 3e-3 at ε = 1e-6, more with a larger one).
         create_graph: whether values can be differentiated with respect to x and the model's parameters; runs on the
             reference backend.
+        fold_batch_norm: whether a batch norm behind a convolution or linear map is computed as part of it and follows
+            its rule; False: every batch norm is a layer with a rule of its own (kind "batch_norm" of a composite, or
+            by path).
+        layer_inputs: whether `return_layers` means the values that layers take, a list where several, in the place of
+            those that they return.
 
     Returns:
         values like x; they sum to the logit less what biases and stabilisers took.
     """
     flag("balance", balance)
     flag("create_graph", create_graph)
+    flag("fold_batch_norm", fold_batch_norm)
+    flag("layer_inputs", layer_inputs)
+    if layer_inputs and isinstance(return_layers, bool):
+        raise InvalidInput("layer_inputs", "needs return_layers to name layers", f"return_layers={return_layers}")
     if gates not in STORAGES:
         raise InvalidInput("gates", f"must be one of {', '.join(STORAGES)}", repr(gates))
     if create_graph and not torch.is_grad_enabled():
         raise InvalidInput("create_graph", "needs gradients enabled", "torch.no_grad or torch.inference_mode")
     if start is not None:
         run = run.starting_at(start)
-    outcome = _relevance(run, composite, (layer_rules, fallback, products), return_layers, balance, gates, create_graph)
+    given = {"layer_rules": layer_rules, "fallback": fallback, "products": products, "fold_batch_norm": fold_batch_norm}
+    layers: bool | dict = return_layers
+    if not isinstance(return_layers, bool):
+        layers = chosen_layers(run, return_layers, fold_batch_norm, layer_inputs)
+    outcome = _relevance(run, composite, given, layers, balance, gates, create_graph)
     if start is not None:
         outcome.explained = run.selected(outcome.output)
     return outcome
 
 
 def _relevance(
-    run: Run, composite: Chosen, given: tuple, layers: Any, balance: bool, gates: str, graph: bool
+    run: Run, composite: Chosen, given: dict[str, Any], layers: bool | dict, balance: bool, gates: str, graph: bool
 ) -> Outcome:
     if isinstance(composite, str) and composite in RELU_RULES:
-        others = dict(zip(("layer_rules", "fallback", "products"), given, strict=True))
-        others |= {"return_layers": layers, "balance": balance, "create_graph": graph}
-        return _by_relu_rule(run, composite, others | {"gates": "" if gates == "full" else gates})
-    rules = assignment(run.engine.graph, composite, *given, gates=gates)
+        others = given | {"return_layers": layers, "balance": balance, "create_graph": graph, "gates": gates}
+        return _by_relu_rule(run, composite, others)
+    rules = assignment(run.engine.graph, composite, gates=gates, **given)
+    if run.seed is not None:
+        rules = replace(rules, start=RELEVANCE)
     if not graph:
         return _walked(run, rules, layers, balance)
     with ops.backend("reference"):
@@ -100,35 +117,39 @@ def assignment(
     fallback: str | None = None,
     products: str | None = None,
     gates: str = "full",
+    fold_batch_norm: bool = True,
 ) -> Assignment:
     """What the options of `lrp` mean for a graph."""
     chosen = named(composite) if isinstance(composite, str) else composite
-    return Assignment(tuple(assign(graph, chosen, layer_rules, fallback, products).items()), gates)
+    found = assign(graph, chosen, layer_rules, fallback, products, fold_batch_norm)
+    return Assignment(tuple(found.items()), gates, fold_batch_norm)
 
 
 def _by_relu_rule(run: Run, composite: str, others: dict[str, Any]) -> Outcome:
+    neutral = {"gates": "full", "fold_batch_norm": True}
     for name, value in others.items():
-        if value:
+        if value != neutral[name] if name in neutral else value:
             raise InvalidInput(name, f"has no meaning under {composite}", repr(value))
     walked = run.walk(composite, progress="lrp", logit=True)
     return Outcome(run.input_signals(walked), walked.output)
 
 
-def _walked(run: Run, rules: Assignment, layers: Any, balance: bool) -> Outcome:
-    chosen = None if isinstance(layers, bool) else _chosen(run, layers)
+def _walked(run: Run, rules: Assignment, layers: bool | dict, balance: bool) -> Outcome:
+    chosen = None if isinstance(layers, bool) else layers
     everywhere = layers is True
     graph = run.engine.graph
-    stops = frozenset(chosen.values()) | frozenset(graph.inputs) if chosen else None
+    stops = frozenset(graph.explained).union(*chosen.values()) if chosen else None
     walked = run.walk("gradient", stops=stops, progress="lrp", rules=rules, account=everywhere or balance)
     relevance = run.engine.plan(run.native, stops, rules).relevance
-    found = dict(zip(graph.inputs, run.inputs, strict=True)) | walked.layers
+    found = dict(zip(graph.explained, run.inputs, strict=True)) | walked.layers
 
     def at(name: str) -> torch.Tensor:
         return walked.signals[name] if name in relevance else run.over_classes(found[name]) * walked.signals[name]
 
-    outcome = Outcome([at(name) for name in graph.inputs], walked.output)
+    outcome = Outcome([at(name) for name in graph.explained], walked.output)
     if chosen is not None:
-        outcome.layers = {path: at(name) for path, name in chosen.items()}
+        at_layers = {path: [at(name) for name in names] for path, names in chosen.items()}
+        outcome.layers = {path: values if len(values) > 1 else values[0] for path, values in at_layers.items()}
     if everywhere or balance:
         accounts = _joined(walked.accounts, run)
         if everywhere:
@@ -136,23 +157,6 @@ def _walked(run: Run, rules: Assignment, layers: Any, balance: bool) -> Outcome:
         if balance:
             outcome.balance = _balance(run, dict(rules.rules), accounts, outcome.values, walked.output)
     return outcome
-
-
-def _chosen(run: Run, layers: Any) -> dict[str, str]:
-    """Path -> value; the value of a map whose batch norm is folded into it is that of the batch norm."""
-    listed = [layers] if isinstance(layers, str | nn.Module) else layers
-    if not isinstance(listed, list | tuple) or not all(isinstance(layer, str | nn.Module) for layer in listed):
-        raise InvalidInput("return_layers", "must be True, False, or modules or their paths", repr(layers))
-    graph = run.engine.graph
-    folds = {source: bn for bn, source in foldable(graph, frozenset(graph.inputs)).items()}
-    names = {
-        layer if isinstance(layer, str) else run.path_of(layer): run.layer(layer, "return_layers") for layer in listed
-    }
-    before = graph.leading_to(graph.output)
-    for path, name in names.items():
-        if name not in before:
-            raise InvalidInput("return_layers", "must lie on the way to what is explained", repr(path))
-    return {path: folds.get(name, name) for path, name in names.items()}
 
 
 def _joined(accounts: list[tuple[int, int, dict[str, Account]]], run: Run) -> dict[str, Account]:

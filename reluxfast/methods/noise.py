@@ -45,7 +45,7 @@ def smooth_grad(
         for first in range(0, n_samples, at_once):
             samples = range(first, min(first + at_once, n_samples))
             noisy = [
-                torch.cat([x + sigma * _noise(x, seed, i, k) for k in samples])
+                torch.cat([x + sigma * standard_normal(x, seed, i, k) for k in samples])
                 for i, (x, sigma) in enumerate(zip(run.inputs, sigmas, strict=True))
             ]
             grads = run.input_signals(run.walk("gradient", noisy))
@@ -59,7 +59,7 @@ def smooth_grad(
         value, error = _reduced(totals, n_samples, reduce)
         values.append(value.to(run.engine.dtype))
         errors.append(None if error is None else error.to(run.engine.dtype))
-    output = run.engine.outputs(run.inputs, run.native)
+    output = run.outputs()
     return Outcome(values, output, standard_error=None if errors[0] is None else errors, n_evaluations=n_samples + 1)
 
 
@@ -70,7 +70,7 @@ def _spread(x: torch.Tensor) -> torch.Tensor:
     return (flat.amax(1) - flat.amin(1)).view(-1, *[1] * (x.dim() - 1))
 
 
-def _noise(x: torch.Tensor, seed: int, index: int, sample: int) -> torch.Tensor:
+def standard_normal(x: torch.Tensor, seed: int, index: int, sample: int) -> torch.Tensor:
     """Standard normal noise (N, ...), row r from the counter (row r, sample) of the key (seed, input)."""
     rows = []
     for r in range(x.shape[0]):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from reluxfast.errors import InvalidInput
+from reluxfast.methods.baselines import baselines
 from reluxfast.methods.run import Outcome, Run
 from reluxfast.progress import progress_bar
 
@@ -30,32 +31,59 @@ def integrated_gradients(run: Run, baseline: Any = None, n_steps: int = 50, quad
         values like x; base_value f(x'); options["completeness_gap"] = Σ values - (f(x) - f(x')), (N,) or (N, K).
     """
     nodes, weights = _rule(quadrature, n_steps)
-    bases = _baselines(run.inputs, baseline)
+    bases = baselines(run.inputs, baseline)
     differences = [x - b for x, b in zip(run.inputs, bases, strict=True)]
-    row = sum(x[:1].numel() for x in run.inputs) * run.engine.dtype.itemsize
-    at_once = max(1, _POINT_BYTES // max(1, row * run.rows))
-    totals: list[torch.Tensor] | None = None
-    with progress_bar(total=n_steps, desc="integrated_gradients", unit="step") as bar:
-        for first in range(0, len(nodes), at_once):
-            t = torch.as_tensor(nodes[first : first + at_once], dtype=run.engine.dtype, device=run.inputs[0].device)
-            w = torch.as_tensor(weights[first : first + at_once], dtype=run.engine.dtype, device=t.device)
-            points = [_points(b, d, t) for b, d in zip(bases, differences, strict=True)]
-            grads = run.input_signals(run.walk("gradient", points))
-            parts = [torch.tensordot(w, g.unflatten(0, (len(t), run.rows)), 1) for g in grads]
-            totals = parts if totals is None else [a.add_(b) for a, b in zip(totals, parts, strict=True)]
-            bar.update(len(t))
-    values = [run.over_classes(d) * g for d, g in zip(differences, totals, strict=True)]
-    output = run.engine.outputs(run.inputs, run.native)
-    base = run.selected(run.engine.outputs(bases, run.native))
-    lead = 1 if run.flat is not None else 2
+
+    def gradients(points: list[torch.Tensor]) -> list[torch.Tensor]:
+        return run.input_signals(run.walk("gradient", points))
+
+    means = path_gradients(gradients, bases, differences, nodes, weights)
+    values = [run.over_classes(d) * g for d, g in zip(differences, means, strict=True)]
+    output = run.outputs()
+    base = run.selected(run.outputs(bases))
+    lead = 1 if run.single else 2
     gap = sum(v.flatten(lead).sum(lead) for v in values) - (run.selected(output) - base)
     facts = {"completeness_gap": gap}
     return Outcome(values, output, facts, base_value=base, n_evaluations=len(nodes) + 2)
 
 
+def path_gradients(
+    gradients: Callable[[list[torch.Tensor]], Sequence[torch.Tensor]],
+    bases: Sequence[torch.Tensor],
+    differences: Sequence[torch.Tensor],
+    nodes: np.ndarray,
+    weights: np.ndarray,
+    points_at_once: int | None = None,
+) -> list[torch.Tensor]:
+    """Σ_k w_k ∇f(x' + t_k (x - x')) for each input.
+
+    Args:
+        gradients: points (S * N, ...) of each input, step-major -> gradients like them, or (S * N, K, ...).
+        bases, differences: x' and x - x' (N, ...) of each input.
+        nodes, weights: t_k and w_k.
+        points_at_once: steps that are taken together; default as many as fit a fixed size.
+    """
+    rows = differences[0].shape[0]
+    row_bytes = sum(d[:1].numel() * d.element_size() for d in differences)
+    at_once = points_at_once or max(1, _POINT_BYTES // max(1, row_bytes * rows))
+    totals: list[torch.Tensor] | None = None
+    with progress_bar(total=len(nodes), desc="integrated_gradients", unit="step") as bar:
+        for first in range(0, len(nodes), at_once):
+            some = slice(first, first + at_once)
+            t, w = (
+                torch.as_tensor(v[some], dtype=differences[0].dtype, device=differences[0].device)
+                for v in (nodes, weights)
+            )
+            grads = gradients([_points(b, d, t) for b, d in zip(bases, differences, strict=True)])
+            parts = [torch.tensordot(w, g.unflatten(0, (len(t), rows)), 1) for g in grads]
+            totals = parts if totals is None else [a.add_(b) for a, b in zip(totals, parts, strict=True)]
+            bar.update(len(t))
+    return totals
+
+
 def _points(base: torch.Tensor, difference: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """(len(t) * N, ...), step-major."""
-    scaled = t.view(-1, *[1] * difference.dim()) * difference
+    scaled = t.to(difference.dtype).view(-1, *[1] * difference.dim()) * difference
     return (base + scaled).flatten(0, 1)
 
 
@@ -77,25 +105,3 @@ def _rule(quadrature: str, n: int) -> tuple[np.ndarray, np.ndarray]:
         nodes, weights = np.polynomial.legendre.leggauss(n)
         return (nodes + 1) / 2, weights / 2
     raise InvalidInput("quadrature", f"must be one of {', '.join(QUADRATURES)}", repr(quadrature))
-
-
-def _baselines(inputs: Sequence[torch.Tensor], baseline: Any) -> list[torch.Tensor]:
-    given = baseline if isinstance(baseline, tuple) else (baseline,) * len(inputs)
-    if len(given) != len(inputs):
-        raise InvalidInput("baseline", f"must have one entry per input ({len(inputs)})", len(given))
-    return [_baseline(x, b) for x, b in zip(inputs, given, strict=True)]
-
-
-def _baseline(x: torch.Tensor, baseline: Any) -> torch.Tensor:
-    if baseline is None:
-        return torch.zeros_like(x)
-    if isinstance(baseline, (int, float)) and not isinstance(baseline, bool):
-        return torch.full_like(x, float(baseline))
-    if isinstance(baseline, np.ndarray):
-        baseline = torch.from_numpy(np.ascontiguousarray(baseline))
-    if isinstance(baseline, torch.Tensor):
-        if tuple(baseline.shape) in (tuple(x.shape[1:]), (1, *x.shape[1:]), tuple(x.shape)):
-            return baseline.to(device=x.device, dtype=x.dtype).expand_as(x)
-        rule = f"must have the shape of a row {tuple(x.shape[1:])} or of x {tuple(x.shape)}"
-        raise InvalidInput("baseline", rule, tuple(baseline.shape))
-    raise InvalidInput("baseline", "must be None, a number, a Tensor or a numpy array", type(baseline).__name__)

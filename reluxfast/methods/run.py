@@ -12,9 +12,11 @@ from torch import nn
 
 from reluxfast.balance import Balance
 from reluxfast.methods.targets import element_targets, run_targets
-from reluxfast.relevance.engine import Engine, Walked
+from reluxfast.relevance.engine import Engine, Rules, Walked
 from reluxfast.relevance.layers import layer_value
-from reluxfast.relevance.lrp.plan import Assignment
+
+# (output (m, ...), numbers (m,) of its rows among those explained) -> signal like the output
+Seed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass
@@ -51,10 +53,13 @@ class Run:
     """Attributes:
     engine: graph and weights.
     native: whether compiled kernels may be used.
-    inputs: tensors (N, ...) in the engine's dtype.
+    inputs: the explained tensors (N, ...) in the engine's dtype.
     target: what is explained, as the user gave it.
     path_of: module -> its path on the explained model.
     hidden: whether the engine ends at a value inside the network, of which whole channels can be explained.
+    context: the network's further arguments (N, ...).
+    seed: makes the signal that a reverse walk begins with, where that is not one target for each row; for LRP that is
+        relevance, not a multiple of the output.
     """
 
     engine: Engine
@@ -63,6 +68,8 @@ class Run:
     target: Any
     path_of: Callable[[nn.Module], str | None]
     hidden: bool = False
+    context: list[torch.Tensor] = field(default_factory=list)
+    seed: Seed | None = None
 
     @cached_property
     def flat(self) -> torch.Tensor | None:
@@ -76,7 +83,11 @@ class Run:
 
     def starting_at(self, layer: str | nn.Module) -> Run:
         """This run with the value of a layer in the place of the output."""
-        return replace(self, engine=self.engine.ending_at(self.layer(layer, "start")), hidden=True)
+        return self.at(self.layer(layer, "start"))
+
+    def at(self, value: str) -> Run:
+        """This run with a value inside the network in the place of the output."""
+        return replace(self, engine=self.engine.ending_at(value), hidden=True)
 
     def differentiable(self) -> Run:
         """This run on the path that can itself be differentiated; call it with the reference backend active."""
@@ -87,9 +98,14 @@ class Run:
         return self.inputs[0].shape[0]
 
     @property
+    def single(self) -> bool:
+        """Whether one signal goes back for each row."""
+        return self.seed is not None or self.flat is not None
+
+    @property
     def classes(self) -> int | None:
         """Number of classes explained at once, None for a single target per row."""
-        return None if self.flat is not None else int(self.engine.graph.nodes[self.engine.graph.output].shape[1])
+        return None if self.single else int(self.engine.graph.nodes[self.engine.graph.output].shape[1])
 
     def layer(self, layer: str | nn.Module, argument: str = "layer") -> str:
         """Name of the value that a layer, passed as `argument`, returns."""
@@ -101,21 +117,26 @@ class Run:
         inputs: Sequence[torch.Tensor] | None = None,
         stops: frozenset[str] | None = None,
         progress: str | None = None,
-        rules: Assignment | None = None,
+        rules: Rules | None = None,
         account: bool = False,
         logit: bool = False,
+        reference: Sequence[torch.Tensor] | None = None,
     ) -> Walked:
         """Forward and reverse; `inputs` may hold the rows several times (sample-major), targets repeat with them.
 
-        Seeds are 1 at the explained outputs, or with `logit` those outputs themselves.
+        Seeds are 1 at the explained outputs, or with `logit` those outputs themselves. `reference` takes the place of
+        `inputs` in a pass beside, where the plan compares.
         """
-        given = list(inputs) if inputs is not None else self.inputs
-        total = given[0].shape[0]
-        flat = None if self.flat is None else self.flat.repeat(total // max(self.rows, 1), 1)
+        given = self.arguments(inputs)
+        times_each = given[0].shape[0] // max(self.rows, 1)
+        flat = None if self.seed is not None or self.flat is None else self.flat.repeat(times_each, 1)
         plan = self.engine.plan(self.native, stops, rules)
 
         def seeds(output: torch.Tensor, start: int) -> Iterator[tuple[torch.Tensor, int]]:
             rows = output.shape[0]
+            if self.seed is not None:
+                yield self._seeds(output, start), 1
+                return
             if flat is not None:
                 seed = torch.zeros_like(output, memory_format=torch.contiguous_format)
                 mine = flat[start : start + rows].to(output.device)
@@ -132,10 +153,39 @@ class Run:
                 seed = seed * output if logit else seed
                 yield seed.view(times * rows, count), times
 
-        return self.engine.walk(given, seeds, rule, self.native, stops, self.classes, progress, rules, account)
+        beside = None if reference is None else self.arguments(reference)
+        return self.engine.walk(given, seeds, rule, self.native, stops, self.classes, progress, rules, account, beside)
+
+    def outputs(self, inputs: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
+        """Output (N, ...) of the network, for these inputs (as for `walk`) in the place of the run's own."""
+        return self.engine.outputs(self.arguments(inputs), self.native)
+
+    def arguments(self, inputs: Sequence[torch.Tensor] | None = None) -> list[torch.Tensor]:
+        """The network's arguments: explained tensors and their context, repeated as they are."""
+        given = self.inputs if inputs is None else list(inputs)
+        if not self.context:
+            return given
+        times = given[0].shape[0] // max(self.rows, 1)
+        context = [c if times == 1 else c.repeat(times, *[1] * (c.dim() - 1)) for c in self.context]
+        by_name = dict(zip(self.engine.graph.explained, given, strict=True))
+        others = (name for name in self.engine.graph.inputs if name not in by_name)
+        by_name |= dict(zip(others, context, strict=True))
+        return [by_name[name] for name in self.engine.graph.inputs]
+
+    def _seeds(self, output: torch.Tensor, start: int) -> torch.Tensor:
+        numbers = torch.arange(start, start + output.shape[0], device=output.device) % max(self.rows, 1)
+        with (
+            torch.inference_mode(False),
+            torch.set_grad_enabled(self.engine.differentiable and torch.is_grad_enabled()),
+        ):
+            return self.seed(output, numbers).to(output)
 
     def selected(self, output: torch.Tensor) -> torch.Tensor:
         """Explained outputs: (N,), the sum where they are several, or (N, K) for every class."""
+        if self.seed is not None:
+            # What a signal of 0 belongs to is not explained, finite or not.
+            seeds = self._seeds(output, 0)
+            return torch.where(seeds == 0, 0, output * seeds).flatten(1).sum(1)
         if self.flat is None:
             return output
         times = output.shape[0] // max(self.rows, 1)
@@ -143,9 +193,9 @@ class Run:
         return output.reshape(output.shape[0], -1).gather(1, flat).sum(1)
 
     def input_signals(self, walked: Walked) -> list[torch.Tensor]:
-        """Signals at the inputs, in the order of the model's arguments."""
-        return [walked.signals[name] for name in self.engine.graph.inputs]
+        """Signals at the explained inputs, in the order of the model's arguments."""
+        return [walked.signals[name] for name in self.engine.graph.explained]
 
     def over_classes(self, x: torch.Tensor) -> torch.Tensor:
         """(N, ...) shaped to be combined with signals: (N, 1, ...) when every class is explained."""
-        return x if self.flat is not None else x.unsqueeze(1)
+        return x if self.single else x.unsqueeze(1)

@@ -19,6 +19,7 @@ _NAMES = {
     "guided_grad_cam": "Guided Grad-CAM",
     "integrated_gradients": "Integrated gradients",
     "smooth_grad": "SmoothGrad",
+    "expected_gradients": "Expected gradients",
     "shapley": "Shapley values",
     "kernel_shap": "KernelSHAP",
     "lime": "LIME",

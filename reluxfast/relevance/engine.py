@@ -13,6 +13,7 @@ from reluxfast.float32 import ieee_float32
 from reluxfast.graph import Graph
 from reluxfast.graph.weights import Weights
 from reluxfast.progress import progress_bar
+from reluxfast.relevance.deep_lift.plan import Rescale, make_rescale_plan
 from reluxfast.relevance.lrp.plan import Assignment, make_relevance_plan
 from reluxfast.relevance.lrp.signals import Account
 from reluxfast.relevance.maps import channels_last
@@ -31,7 +32,9 @@ from reluxfast.relevance.spare import Spare, keep_freed_pages
 from reluxfast.relevance.walk import Tape, forward, release, reverse
 
 _RELEVANCE_PLANS = 4
-_STARTS = 4
+_PARTS = 4
+# What makes another walk than that of a gradient out of a graph.
+Rules = Assignment | Rescale
 # (output rows, index of the first of them) -> seeds (times * rows, ...) and times, one pair per reverse walk
 Seeds = Callable[[torch.Tensor, int], Iterator[tuple[torch.Tensor, int]]]
 
@@ -56,12 +59,14 @@ class Walked:
         signals: stop -> (N, ...), or (N, K, ...) for several walks per row; 0 where the output does not depend on it.
         layers: values (N, ...) at the stops that are no inputs.
         accounts: of a walk of relevance that keeps them: first row, signals per row, and the account of each step.
+        reference: (N, ...) or (1, ...) output at the reference of a walk that compares.
     """
 
     output: torch.Tensor
     signals: dict[str, torch.Tensor]
     layers: dict[str, torch.Tensor]
     accounts: list[tuple[int, int, dict[str, Account]]] = field(default_factory=list)
+    reference: torch.Tensor | None = None
 
 
 @dataclass
@@ -86,21 +91,21 @@ class Engine:
     differentiable: bool = False
     on_tape: Callable[[Tape], None] | None = None
     _plans: dict = field(default_factory=dict)
-    _ending_at: dict = field(default_factory=dict)
+    _parts: dict = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def dtype(self) -> torch.dtype:
         return self.weights.dtype
 
-    def plan(self, native: bool, stops: frozenset[str] | None = None, rules: Assignment | None = None) -> Plan:
+    def plan(self, native: bool, stops: frozenset[str] | None = None, rules: Rules | None = None) -> Plan:
         """The plan for these stops (default: the inputs), made once.
 
         With `rules` it carries relevance; few of those are remembered, as each holds weights of its own.
         """
         return self.planned(native, stops, rules).plan
 
-    def planned(self, native: bool, stops: frozenset[str] | None, rules: Assignment | None) -> Planned:
+    def planned(self, native: bool, stops: frozenset[str] | None, rules: Rules | None) -> Planned:
         """The plan with what is known of its size."""
         key = (native, stops, rules)
         with self._lock:
@@ -113,6 +118,8 @@ class Engine:
                 with self._numerics():
                     if rules is None:
                         plan = make_plan(self.graph, self.weights, native, stops)
+                    elif isinstance(rules, Rescale):
+                        plan = make_rescale_plan(self.graph, self.weights, native, rules, stops)
                     else:
                         plan = make_relevance_plan(self.graph, self.weights, native, rules, stops)
                 size_of = self.chunk_dtype or self.dtype
@@ -129,19 +136,24 @@ class Engine:
 
     def ending_at(self, value: str) -> Engine:
         """This engine for the part of the network that makes `value`, which becomes its output."""
+        return self._part(("to", value), lambda: replace(self.graph, output=value))
+
+    def starting_at(self, *values: str) -> Engine:
+        """An engine for the part of the network behind `values`, which are its explained inputs, the last of all."""
+        return self._part(("from", *values), lambda: self.graph.starting_at(*values))
+
+    def _part(self, key: tuple[str, ...], made: Callable[[], Graph]) -> Engine:
         with self._lock:
-            if value not in self._ending_at:
-                if len(self._ending_at) >= _STARTS:
-                    del self._ending_at[next(iter(self._ending_at))]
-                self._ending_at[value] = replace(
-                    self, graph=replace(self.graph, output=value), _plans={}, _ending_at={}, _lock=threading.Lock()
-                )
-            return self._ending_at[value]
+            if key not in self._parts:
+                if len(self._parts) >= _PARTS:
+                    del self._parts[next(iter(self._parts))]
+                self._parts[key] = replace(self, graph=made(), _plans={}, _parts={}, _lock=threading.Lock())
+            return self._parts[key]
 
     def with_history(self) -> Engine:
         """An engine whose walks can be differentiated themselves, with respect to inputs and parameters."""
         weights = self.weights.with_history()
-        return replace(self, weights=weights, differentiable=True, _plans={}, _ending_at={}, _lock=threading.Lock())
+        return replace(self, weights=weights, differentiable=True, _plans={}, _parts={}, _lock=threading.Lock())
 
     def _numerics(self) -> AbstractContextManager[None]:
         return numerics(self.device, self.differentiable)
@@ -149,7 +161,7 @@ class Engine:
     def check_rows(self, rows: list, reference: Callable[[list[torch.Tensor]], torch.Tensor] | None) -> None:
         """Refuses a network whose rows influence each other, or that was captured wrongly (see `rows.check_rows`)."""
         with numerics(self.device):
-            check_rows(make_plan(self.graph, self.weights, native=False), rows, self.dtype, reference)
+            check_rows(make_plan(self.graph, self.weights, native=False), rows, reference)
 
     def batches(self, planned: Planned, rows: int) -> tuple[int, list]:
         """Rows per outer batch, and the parts with their rows per chunk."""
@@ -181,8 +193,9 @@ class Engine:
         stops: frozenset[str] | None = None,
         per_row: int | None = None,
         progress: str | None = None,
-        rules: Assignment | None = None,
+        rules: Rules | None = None,
         account: bool = False,
+        reference: Sequence[torch.Tensor] | None = None,
     ) -> Walked:
         """Forward over all rows, and reverse walks from the seeds to the stops.
 
@@ -193,8 +206,9 @@ class Engine:
             native: whether compiled kernels may be used.
             stops: where walks end; default the inputs.
             per_row: number of walks per row if the seeds make several (class-major), else None.
-            rules: of a walk of relevance; `rule` is then not looked at.
+            rules: of a walk of relevance or multipliers; `rule` is then not looked at.
             account: whether to write down what became of relevance at every step.
+            reference: inputs (N, ...) that a plan compares with; where they are one row expanded it is run once.
             progress: what to call the work in a progress bar (shown when it takes more than a second).
         """
         planned = self.planned(native, stops, rules)
@@ -202,6 +216,8 @@ class Engine:
         rows = inputs[0].shape[0]
         outer, sizes = self.batches(planned, rows)
         outputs, layers, signals, accounts = [], {}, {name: [] for name in plan.stops}, []
+        shared = reference is not None and plan.row_by_row and all(v.stride(0) == 0 for v in reference)
+        compared = []
         with (
             self._numerics(),
             progress_bar(
@@ -211,8 +227,16 @@ class Engine:
             for start in range(0, max(rows, 1), outer):
                 count = min(outer, rows - start)
                 chunk = self._rows(inputs, start, count, outer)
-                output, seen, tape = forward(plan, sizes, chunk, rule if seeds else None, account, self._spare(plan))
+                beside = None
+                if reference is not None:
+                    beside = self._rows(reference, 0, 1, 1) if shared else self._rows(reference, start, count, outer)
+                kept = rule if seeds else None
+                output, seen, tape = forward(
+                    plan, sizes, chunk, kept, account, self._spare(plan), beside, self.on_tape is not None
+                )
                 outputs.append(output[:count])
+                if tape.reference is not None:
+                    compared.append(tape.reference[:count])
                 for name, value in seen.items():
                     layers.setdefault(name, []).append(value[:count])
                 if seeds:
@@ -227,6 +251,7 @@ class Engine:
             {n: torch.cat(v) if len(v) > 1 else v[0] for n, v in signals.items() if v},
             {n: torch.cat(v) if len(v) > 1 else v[0] for n, v in layers.items()},
             accounts,
+            None if not compared else compared[0] if shared else torch.cat(compared),
         )
 
     def _collect(self, tape, seeds, output, start, count, per_row, inputs, seen, signals, accounts) -> None:

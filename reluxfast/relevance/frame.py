@@ -32,6 +32,8 @@ class Frame:
         account: where a walk of relevance writes down what became of it, step by step; None: nowhere. With an account
             all values stay.
         spare: where steps take the memory of what they keep.
+        reference: on the way forward, the same step of the pass that this one is compared with.
+        watched: whether somebody compares what is kept with another engine's.
     """
 
     rows: int
@@ -42,6 +44,8 @@ class Frame:
     saved: dict[str, Any] = field(default_factory=dict)
     account: dict[str, Any] | None = None
     spare: Spare = field(default_factory=lambda: Spare(0))
+    reference: Frame | None = None
+    watched: bool = False
 
     @property
     def batch(self) -> int:

@@ -32,6 +32,8 @@ class Plan:
         class_major: whether several signals per row may share one walk (every batch is dimension 0).
         relevance: stops at which a signal is relevance; at the others it is a derivative or a multiplier of the value.
         spare: memory that its tapes hand on to each other.
+        compares: whether its forward pass runs beside one at a reference.
+        row_by_row: whether dimension 0 of every value holds the rows and nothing else.
     """
 
     graph: Graph
@@ -41,6 +43,8 @@ class Plan:
     class_major: bool
     relevance: frozenset[str] = frozenset()
     spare: Spare = field(default_factory=lambda: Spare(SPARE_BYTES))
+    compares: bool = False
+    row_by_row: bool = False
 
     @property
     def output(self) -> str:
@@ -71,16 +75,16 @@ def make_plan(graph: Graph, weights: Weights, native: bool, stops: frozenset[str
 class Planner:
     """Makes the plan of a gradient walk; `_fuse` and `_step` are what another kind of walk does differently."""
 
-    def __init__(self, graph: Graph, weights: Weights, native: bool, stops: frozenset[str] | None):
+    def __init__(self, graph: Graph, weights: Weights, native: bool, stops: frozenset[str] | None, fold: bool = True):
         self.graph, self.weights, self.native = graph, weights, native
-        self.stops = stops or frozenset(graph.inputs)
+        self.stops = stops or frozenset(graph.explained)
         self.keep = self.stops | {graph.output}
         self.users = graph.users()
         self.needed = self._needed()
         for name in self.users:
             self.users[name] = [u for u in self.users[name] if u in self.needed]
-        folds = {bn: source for bn, source in foldable(graph, self.keep).items() if bn in self.needed}
-        self.fold_of = folds
+        folds = foldable(graph, self.keep).items() if fold else ()
+        self.fold_of = folds = {bn: source for bn, source in folds if bn in self.needed}
         self.dropped = set(folds.values())  # values that are never computed as such
         self.residual: dict[str, tuple[str, str]] = {}
         self.pooled: dict[str, str] = {}

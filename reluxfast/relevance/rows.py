@@ -20,16 +20,14 @@ Reference = Callable[[list[torch.Tensor]], torch.Tensor]
 
 def check_rows(
     plan: Plan,
-    rows: list[tuple[tuple[int, ...], torch.device]],
-    dtype: torch.dtype,
+    rows: list[tuple[tuple[int, ...], torch.dtype, torch.device]],
     reference: Reference | None = None,
 ) -> None:
     """Refuses a network whose rows influence each other, or whose capture computes something else than the model.
 
     Args:
         plan: what to run, on a few made-up rows.
-        rows: row shape and device of each input.
-        dtype: of the inputs.
+        rows: row shape, dtype and device of each input.
         reference: the model itself: inputs -> output; None if there is none to compare with.
 
     Raises:
@@ -40,9 +38,8 @@ def check_rows(
         return
     generator = torch.Generator().manual_seed(0)
     one, other = {}, {}
-    for name, (shape, device) in zip(plan.graph.inputs, rows, strict=True):
-        x = torch.randn((few, *shape), generator=generator, dtype=dtype, device="cpu")
-        y = torch.randn((more, *shape), generator=generator, dtype=dtype, device="cpu")
+    for name, (shape, dtype, device) in zip(plan.graph.inputs, rows, strict=True):
+        x, y = (_made_up((count, *shape), dtype, generator) for count in (few, more))
         y[-1] = x[0]
         one[name], other[name] = (channels_last(v.to(device)) for v in (x, y))
     expected = (
@@ -79,6 +76,13 @@ def check_rows(
             "while it is traced",
             remedy="Look for branches on tensor types, flags or torch.compiler.is_compiling(), and for written views",
         )
+
+
+def _made_up(shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=generator, dtype=dtype, device="cpu")
+    # Integers are indices or flags: 0 and 1 are in range.
+    return torch.randint(0, 2, shape, generator=generator, device="cpu").to(dtype)
 
 
 def _differ(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -14,6 +14,7 @@ import torch
 from reluxfast.errors import InvalidInput
 from reluxfast.graph.node import Node
 from reluxfast.relevance.calls import CallStep
+from reluxfast.relevance.deep_lift.steps import RescaleCallStep, RescalePoolStep, RescaleStep
 from reluxfast.relevance.lrp.map_step import MapStep
 from reluxfast.relevance.lrp.signals import RelevanceStep
 from reluxfast.relevance.plan import Plan
@@ -155,7 +156,7 @@ def peak_row_bytes(plan: Plan, dtype: torch.dtype) -> int:
         operands = sum(sizes[n] for n in step.inputs)
         widest = max(widest, sizes[step.name] + operands)
         tape += _kept_bytes(step, sizes, dtype)
-        peak = max(peak, sum(sizes[n] for n in live) + tape)
+        peak = max(peak, (2 if plan.compares else 1) * sum(sizes[n] for n in live) + tape)
         live = {n for n in live if last_read.get(n, -1) > i}
     return max(peak, widest + max(sizes[n] for n in plan.graph.inputs) + tape)
 
@@ -168,8 +169,12 @@ def _kept_bytes(step: Step, sizes: dict[str, int], dtype: torch.dtype) -> int:
         return elements * 3 // 4 + 8
     if isinstance(step, MapStep):
         return sizes[step.name] * len(step.parts)
-    if isinstance(step, RelevanceStep):
+    if isinstance(step, RelevanceStep | RescaleStep):
         return sizes[step.name]
+    if isinstance(step, RescalePoolStep):
+        return sizes[step.name] * 2 + elements * 3 // 2 + 8
+    if isinstance(step, RescaleCallStep):
+        return 2 * sum(sizes[n] for n in step.inputs)
     if isinstance(step, CallStep) and step.node.kind == "call":
         return sum(sizes[n] for n in step.inputs)
     return 0

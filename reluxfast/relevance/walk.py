@@ -25,12 +25,14 @@ class Tape:
         rule: the rule it was kept for.
         rows: number of rows.
         parts: per part its frames, one per chunk of rows, in row order.
+        reference: output of the pass that this one was compared with, if any.
     """
 
     plan: Plan
     rule: str
     rows: int
     parts: list[tuple[Part, list[Frame]]] = field(default_factory=list)
+    reference: torch.Tensor | None = None
 
     @property
     def nbytes(self) -> int:
@@ -51,6 +53,8 @@ def forward(
     rule: str | None,
     account: bool = False,
     spare: Spare | None = None,
+    reference: Sequence[torch.Tensor] | None = None,
+    watched: bool = False,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], Tape]:
     """Runs the network on some rows.
 
@@ -61,6 +65,8 @@ def forward(
         rule: rule of the reverse walk to keep for; None keeps nothing.
         account: whether the reverse walk is to write down what becomes of relevance.
         spare: memory for what is kept; see `release`.
+        reference: of a plan that compares, the inputs to compare with: as many rows, or one for all.
+        watched: whether what is kept will be compared with another engine's.
 
     Returns:
         The output (N, ...), the values at the plan's stops (those that are no inputs), and the tape.
@@ -71,29 +77,51 @@ def forward(
     wanted = plan.stops - set(plan.graph.inputs)
     seen: dict[str, list[torch.Tensor]] = {name: [] for name in wanted}
     carried: dict[str, torch.Tensor] = dict(zip(plan.graph.inputs, inputs, strict=True))
+    beside = None if reference is None else dict(zip(plan.graph.inputs, reference, strict=True))
     for part, size in sizes:
-        frames, results = [], []
+        frames, results, compared = [], [], []
         for start in range(0, rows, max(size, 1)):
             whole = size >= rows
             values = {n: v if whole else v[start : start + size] for n, v in carried.items()}
             frame = Frame(min(size, rows - start), rule or "gradient", keeps, values=values)
             frame.account = {} if account else None
-            frame.spare = spare or frame.spare
+            frame.spare, frame.watched = spare or frame.spare, watched
+            if beside is not None:
+                frame.reference = _reference_frame(beside, start, frame)
             for step in part.steps:
+                if frame.reference is not None:
+                    frame.reference.values[step.name] = step.forward(frame.reference)
                 frame.values[step.name] = step.forward(frame)
                 if step.name in wanted:
                     seen[step.name].append(frame.values[step.name])
                 for name in () if account else part.dies_after.get(step.name, ()):
                     frame.values.pop(name, None)
+                    if frame.reference is not None:
+                        frame.reference.values.pop(name, None)
             results.append(frame.values[part.output])
+            if frame.reference is not None:
+                compared.append(frame.reference.values[part.output])
+                frame.reference = None
             if not account:
                 frame.values = {n: v for n, v in frame.values.items() if isinstance(v, (int, float))}
             frames.append(frame)
         if rule:
             tape.parts.append((part, frames))
         carried = {part.output: results[0] if len(results) == 1 else torch.cat(results)}
+        if beside is not None:
+            shared = next(iter(beside.values())).shape[0] < rows
+            whole = compared[0] if shared or len(compared) == 1 else torch.cat(compared)
+            beside = {part.output: whole}
     layers = {n: v[0] if len(v) == 1 else torch.cat(v) for n, v in seen.items()}
+    if beside is not None:
+        tape.reference = beside[plan.output]
     return carried[plan.output], layers, tape
+
+
+def _reference_frame(values: dict[str, torch.Tensor], start: int, frame: Frame) -> Frame:
+    """The rows of the reference that belong to a frame; a single one belongs to all."""
+    mine = {n: v if v.shape[0] == 1 else v[start : start + frame.rows] for n, v in values.items()}
+    return Frame(next(iter(mine.values())).shape[0], values=mine)
 
 
 def release(tape: Tape) -> None:

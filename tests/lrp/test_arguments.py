@@ -189,5 +189,14 @@ def test_rules_that_do_not_fit_a_node_are_refused(net):
         assert not rx.coverage(net, _x(), **options).ok
 
 
+def test_a_folded_batch_norm_is_no_way_around_what_its_map_refuses():
+    """Relevance cannot be passed on through a map that changes the number of channels, nor through its batch norm."""
+    net = nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(80, 3))
+    passing = by_kind(rules.Pass(), rules.Epsilon())
+    for fold in (True, False):
+        with pytest.raises(rx.UnsupportedNode, match=r"aten\.conv2d in module '0' .* different shapes"):
+            rx.lrp(net.eval(), torch.randn(2, 2, 4, 4), 0, composite=passing, fold_batch_norm=fold)
+
+
 def test_numbers_of_any_kind():
     assert rules.Epsilon(np.float32(1e-3)).epsilon == np.float32(1e-3)

@@ -16,6 +16,7 @@ OPTIONS = {
     "guided_grad_cam": {"layer": "conv1"},
     "integrated_gradients": {"n_steps": 4},
     "smooth_grad": {"n_samples": 3},
+    "expected_gradients": {"n_samples": 3},
 }
 
 

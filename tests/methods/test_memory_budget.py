@@ -15,6 +15,7 @@ OPTIONS = {
     "guided_grad_cam": {"layer": "conv1"},
     "integrated_gradients": {"n_steps": 6},
     "smooth_grad": {"n_samples": 6},
+    "expected_gradients": {"n_samples": 6},
 }
 
 
@@ -39,7 +40,7 @@ def test_values_do_not_depend_on_the_budget(method, target):
     model, x = construct.model(torch.float64), torch.randn(11, 3, 8, 8).double()
     options = OPTIONS.get(method, {})
     expected = rx.attribute(model, x, target, method, **options)
-    for budget in (1_000_000, 50_000, 10_000 if method == "lrp" else 6_000):
+    for budget in (1_000_000, 50_000, {"lrp": 10_000, "deep_lift": 11_000}.get(method, 6_000)):
         explainer = rx.Explainer(model, x, memory_budget=budget)
         result = explainer.attribute(x, target, method, **options)
         assert_close(result.values, expected.values, 1e-12, f"budget {budget}")

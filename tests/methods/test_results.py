@@ -22,7 +22,9 @@ METHODS = [
     "grad_cam",
     "guided_grad_cam",
     "integrated_gradients",
+    "deep_lift",
     "smooth_grad",
+    "expected_gradients",
 ]
 
 

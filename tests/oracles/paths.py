@@ -1,4 +1,4 @@
-"""Integrated gradients and SmoothGrad from their formulas (methods.md, section 5)."""
+"""Integrated gradients, expected gradients and SmoothGrad from their formulas (methods.md, section 5)."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ def integrated_gradients(
         for s, g in zip(total, gradient(at), strict=True):
             s += float(w) * g
     return tuple((v - b) * s for v, b, s in zip(x, baseline, total, strict=True))
+
+
+def expected_gradients(
+    gradient: Gradient, x: tuple[Tensor, ...], background: tuple[Tensor, ...], n: int
+) -> tuple[Tensor, ...]:
+    """Mean over background rows b of integrated gradients from b (Erion et al. 2021), by a midpoint rule."""
+    rows = range(len(background[0]))
+    found = [integrated_gradients(gradient, x, tuple(b[k : k + 1] for b in background), "midpoint", n) for k in rows]
+    return tuple(torch.stack(values).mean(0) for values in zip(*found, strict=True))
 
 
 def noise_scale(x: Tensor, noise_level: float) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.oracles.paths import integrated_gradients, nodes_and_weights, noise_scale, smooth_grad
+from tests.oracles.paths import expected_gradients, integrated_gradients, nodes_and_weights, noise_scale, smooth_grad
 
 QUADRATURES = ("midpoint", "trapezoid", "gauss_legendre", "right_riemann")
 
@@ -66,6 +66,12 @@ def test_linear_and_quadratic_functions(quadrature):
     if quadrature != "right_riemann":  # exact for a linear integrand by symmetry
         (square,) = integrated_gradients(lambda at: (2.0 * at[0],), (x,), (base,), quadrature, 7)
         np.testing.assert_allclose(square, x * x - base * base, rtol=1e-13)
+
+
+def test_expected_gradients_by_hand():
+    x, background = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 1.0], [-1.0, 0.0]]).double()
+    (found,) = expected_gradients(lambda at: (2.0 * at[0],), (x,), (background,), 3)
+    np.testing.assert_allclose(found, [[1 - (0.25 + 1) / 2, 4 - (1 + 0) / 2]], rtol=1e-14)
 
 
 def test_smooth_grad_by_hand():

@@ -17,6 +17,7 @@ OPTIONS = {
     "guided_grad_cam": {"layer": "mix"},
     "integrated_gradients": {"n_steps": 3},
     "smooth_grad": {"n_samples": 2, "seed": 1},
+    "expected_gradients": {"n_samples": 2, "seed": 1},
 }
 
 

@@ -23,6 +23,7 @@ def assign(
     layer_rules: Mapping[str, Rule] | None = None,
     fallback: str | None = None,
     products: str | None = None,
+    fold: bool = True,
 ) -> dict[str, Rule | None]:
     """Value -> rule of the node that makes it.
 
@@ -33,6 +34,7 @@ def assign(
             and linear maps.
         fallback: "gradient": nodes without an LRP rule are walked by their derivative; None: they are an error.
         products: share of `rules.Product` for products of two values, where nothing else gives them a rule.
+        fold: whether batch norms are folded where they can be, and so follow the rule of the map in front.
 
     Raises:
         InvalidInput: an argument has the wrong form, or a path is none of the model's.
@@ -49,7 +51,7 @@ def assign(
         raise InvalidInput("composite", "must be a rule, not its class", choose.__name__, f"Pass {choose.__name__}()")
     if not callable(choose):
         raise InvalidInput("composite", "must be a name, a function layer -> rule, or a rule", type(composite).__name__)
-    folds = foldable(graph, frozenset((graph.output, *graph.inputs)))
+    folds = foldable(graph, frozenset((graph.output, *graph.inputs))) if fold else {}
     _check_folded(graph, folds, overrides)
     maps = [node for node in graph if kind_of(node) in _MAPS and node.inputs]
     first = maps[0].name if maps else None
@@ -59,7 +61,8 @@ def assign(
         if not node.inputs:
             continue
         kind = kind_of(node)
-        layer = Layer(kind, node.op, node.module_path, node.name == first, node.name == first_convolution)
+        is_first, is_first_convolution = node.name == first, node.name == first_convolution
+        layer = Layer(kind, node.op, node.module_path, is_first, is_first_convolution, node.name)
         rule = overrides.get(_override(node, kind, overrides)) or choose(layer)
         if rule is not None and not isinstance(rule, Rule):
             raise InvalidInput("composite", "must return a rule of reluxfast.rules or None", repr(rule))

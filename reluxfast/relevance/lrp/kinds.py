@@ -105,6 +105,13 @@ def _is_gate(graph: Graph, node: Node) -> bool:
     return short_name(node) in _GATES
 
 
+def can_pass(node: Node) -> bool:
+    """Whether relevance can be handed on unchanged here, if the value has the operand's shape."""
+    if kind_of(node) == "other":
+        return len(node.inputs) == 1 and node.shape is not None
+    return kind_of(node) in ("activation", "batch_norm", "convolution", "linear", "shift")
+
+
 def passes_zero(node: Node) -> bool:
     """Whether an activation is 0 at 0, so that its output is a multiple of its input."""
     if node.kind == "clamp":

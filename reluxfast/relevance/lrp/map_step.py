@@ -184,7 +184,7 @@ class MapStep(GatedStep):
                     bias += part.part.scale * row_sums(u * part.bias.view(shape))
                 epsilon = part.part.epsilon or 0.0
                 whole = part.factors[0] * z if found.d is None else part.factors[0] * z + part.factors[1] * found.d
-                signed = torch.where(whole >= 0, epsilon, -epsilon).to(z.dtype)
+                signed = epsilon * torch.where(whole >= 0, 1.0, -1.0).to(z.dtype)
                 here = {"all": torch.ones_like(covered), "z > 0": y > 0, "z < 0": y < 0}[part.part.where]
                 covered |= here
                 # Nothing is handed on where the denominator is empty.

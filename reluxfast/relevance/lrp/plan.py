@@ -15,19 +15,20 @@ from reluxfast.graph import Graph, Node
 from reluxfast.graph.fold import folded
 from reluxfast.graph.weights import Weights
 from reluxfast.relevance.calls import AuxStep, ItemStep
-from reluxfast.relevance.lrp.kinds import kind_of, not_negative, passes_zero, signal_of
+from reluxfast.relevance.lrp.kinds import can_pass, kind_of, not_negative, passes_zero, signal_of
 from reluxfast.relevance.lrp.map_step import MapStep
 from reluxfast.relevance.lrp.parts import MAP_RULES, parts_of
 from reluxfast.relevance.lrp.rule_maps import RuleMaps
 from reluxfast.relevance.lrp.signals import MULTIPLIER, RELEVANCE, RelevanceStep
-from reluxfast.relevance.lrp.steps import CarryStep, DerivativeStep, ItemOfStep, PassStep, ProductStep
+from reluxfast.relevance.lrp.steps import CarryStep, DerivativeStep, ItemOfStep, PassStep, ProductStep, ReLUStep
 from reluxfast.relevance.lrp.sum_step import SumStep
 from reluxfast.relevance.plan import Plan, Planner
-from reluxfast.relevance.steps import AddStep, Step
+from reluxfast.relevance.steps import AddStep, Step, is_relu
 from reluxfast.rules import Rule
 
 # Where derivative and LRP-0 are one: the result holds elements of an operand.
 _EXACT = ("carry", "max_pool")
+_OF_RELU = (rules.GuidedBackprop, rules.DeconvNet, rules.BetaSmooth)
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,14 @@ class Assignment:
     Attributes:
         rules: (value, rule of the node that makes it) pairs; of a folded batch norm the rule for its map.
         storage: of gates, one of `gates.STORAGES`.
+        fold: whether batch norms are folded where they can be; else each is a node with a rule of its own.
+        start: form of the signals that a walk begins with, MULTIPLIER (of the output) or RELEVANCE.
     """
 
     rules: tuple[tuple[str, Rule | None], ...]
     storage: str = "full"
+    fold: bool = True
+    start: str = MULTIPLIER
 
 
 def make_relevance_plan(
@@ -62,9 +67,10 @@ class _RelevancePlanner(Planner):
     def __init__(
         self, graph: Graph, weights: Weights, native: bool, stops: frozenset[str] | None, assigned: Assignment
     ):
-        super().__init__(graph, weights, native, stops)
+        super().__init__(graph, weights, native, stops, assigned.fold)
         self.rules = dict(assigned.rules)
         self.storage = assigned.storage
+        self.start = assigned.start
         self.positive = not_negative(graph)
         self.clamped: dict[str, str] = {}  # clamp -> the map or sum that it became part of
         self.rectified: dict[str, Callable] = {}  # what a step runs if it gets multipliers behind its ReLU
@@ -108,7 +114,7 @@ class _RelevancePlanner(Planner):
         rule = self._rule(node)
         if node.kind in ("conv", "linear") or node.name in self.fold_of:
             return type(rule) in MAP_RULES
-        return kind_of(node) == "sum" and isinstance(rule, rules.Norm | rules.Epsilon | rules.Zero)
+        return kind_of(node) in ("sum", "batch_norm") and isinstance(rule, rules.Norm | rules.Epsilon | rules.Zero)
 
     def _hands_on(self, clamp: Node) -> bool:
         """Whether a clamp's rule hands relevance on as a map's own step does with what is not zero."""
@@ -148,18 +154,23 @@ class _RelevancePlanner(Planner):
             return inner
         if isinstance(inner, ItemStep):
             return ItemOfStep(value, inner.inputs, inner=inner)
+        if is_map:
+            # A batch norm that is folded follows the rule of its map.
+            node = self.graph.nodes[self.fold_of.get(node.name, node.name)]
         kind = kind_of(node)
         if kind == "shift" and rule is None:
             rule = rules.Pass()
-        if isinstance(rule, rules.Pass) and kind in ("activation", "batch_norm", "convolution", "linear", "shift"):
+        if isinstance(rule, rules.Pass) and can_pass(node):
             if node.shape != self.graph.nodes[node.inputs[0]].shape:
                 raise self._refused(node, "passes relevance on although input and output have different shapes")
             return PassStep(value, inner.inputs, inner=inner, ratio=kind == "activation" and passes_zero(node))
+        if isinstance(rule, _OF_RELU) and is_relu(node):
+            return ReLUStep(value, inner.inputs, inner=inner, rule=rule)
         if isinstance(rule, rules.Gradient):
             return DerivativeStep(value, inner.inputs, inner=inner, exact=node.kind == "clamp" or kind in _EXACT)
         if isinstance(rule, rules.Zero):
             return SumStep(value, inner.inputs, bounds=bounds, storage=self.storage, inner=inner, epsilon=None)
-        if isinstance(rule, rules.Norm | rules.Epsilon) and kind in ("sum", "shift", "batch_norm", "max_pool"):
+        if isinstance(rule, rules.Norm | rules.Epsilon) and _divides(rule, node, kind):
             step = SumStep(value, inner.inputs, bounds=bounds, storage=self.storage, inner=inner, unit=True)
             step.epsilon = rule.epsilon
             return step
@@ -209,7 +220,7 @@ class _RelevancePlanner(Planner):
 
     def _settle_forms(self, plan: Plan) -> None:
         """Multiplier or relevance, for every value, from the output back; relevance where one consumer gives it."""
-        form: dict[str, str] = {}
+        form: dict[str, str] = {self.graph.output: self.start}
         steps = [s for s in plan.steps if isinstance(s, RelevanceStep)]
         for step in reversed(steps):
             step.form = form.get(step.name, MULTIPLIER)
@@ -223,6 +234,15 @@ class _RelevancePlanner(Planner):
             if isinstance(step, MapStep) and step.name in self.rectified and step.form == MULTIPLIER:
                 step.summand, step.passes = self.rectified[step.name]()
         plan.relevance = frozenset(n for n in plan.stops if form.get(n) == RELEVANCE)
+
+
+def _divides(rule: Rule, node: Node, kind: str) -> bool:
+    """Whether a node that is no map can follow the epsilon rule, as x ⊙ Jᵀ(R / s(y))."""
+    if kind in ("convolution", "linear") or node.shape is None:
+        return False
+    if isinstance(rule, rules.Epsilon) and rule.bias == "zero" and kind in ("batch_norm", "shift"):
+        return False  # y has the bias in it
+    return len(node.inputs) == 1 or kind in ("sum", "max_pool", "carry")
 
 
 def _in_unit_interval(rule: Rule, positive: bool) -> bool:

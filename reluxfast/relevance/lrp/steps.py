@@ -9,6 +9,7 @@ import torch
 
 from reluxfast.relevance.lrp.signals import MULTIPLIER, RELEVANCE, RelevanceStep, per_signal
 from reluxfast.relevance.steps import Step
+from reluxfast.rules import BetaSmooth, DeconvNet, GuidedBackprop, Rule
 
 
 @dataclass
@@ -47,6 +48,30 @@ class DerivativeStep(RelevanceStep):
 
     def _taken(self, frame, g, incoming, outgoing):
         return incoming - outgoing, torch.zeros_like(incoming)
+
+
+@dataclass
+class ReLUStep(DerivativeStep):
+    """A ReLU under a rule of its own: GuidedBackprop, DeconvNet or BetaSmooth.
+
+    Attributes:
+        rule: which.
+    """
+
+    rule: Rule | None = None
+
+    def forward(self, frame):
+        if self.name in frame.keeps and isinstance(self.rule, BetaSmooth):
+            frame.saved[self._key("slope")] = torch.sigmoid(self.rule.beta * frame.values[self.inputs[0]])
+        return super().forward(frame)
+
+    def reverse(self, frame, g):
+        if self.form == MULTIPLIER:
+            g = per_signal(frame.saved[self._key("y")], g) * g
+        if isinstance(self.rule, GuidedBackprop):
+            return self.inner.reverse(frame, g.clamp(min=0))
+        r = g.clamp(min=0) if isinstance(self.rule, DeconvNet) else per_signal(frame.saved[self._key("slope")], g) * g
+        return [(self.inputs[0], r, True)]
 
 
 @dataclass

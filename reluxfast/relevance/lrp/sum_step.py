@@ -72,7 +72,7 @@ class SumStep(GatedStep):
         u, _ = applied(frame.saved[self.gates_key][0][0], g, None, False)
         inner = Frame(frame.rows, frame.rule, values=frame.values)
         y = self.inner.forward(inner)
-        signed = torch.where(y >= 0, self.epsilon, -self.epsilon).to(y.dtype)
+        signed = self.epsilon * torch.where(y >= 0, 1.0, -1.0).to(y.dtype)
         relevance, lost = self._relevance(frame, self.name, g, self.form), torch.zeros_like(incoming)
         if self.gated:
             shut = per_signal(frame.values[self.name], g) == 0
