@@ -1,0 +1,1 @@
+"""Drop-in adapters: the classes of other attribution packages, answered by this engine."""

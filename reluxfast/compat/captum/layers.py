@@ -1,0 +1,98 @@
+"""Values inside the network: which they are for a layer, and what the output says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from reluxfast.compat.captum.call import Call
+from reluxfast.compat.captum.errors import Refused
+from reluxfast.compat.captum.forward import Forward
+from reluxfast.explainer import laid_out_like
+from reluxfast.methods.run import Run
+from reluxfast.relevance.layers import layer_inputs, layer_value
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The values of one or several layers.
+
+    Attributes:
+        groups: names of each layer's values.
+        many: whether layers were given as a list, so that results come as one.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+    many: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every value once, in order."""
+        return tuple(dict.fromkeys(name for group in self.groups for name in group))
+
+    def packed(self, values: dict[str, torch.Tensor]) -> Any:
+        """Results as the layers came: of a layer with several values a tuple, of a list of layers a list."""
+        listed = [_packed([values[name] for name in group]) for group in self.groups]
+        return listed if self.many else listed[0]
+
+
+def check_layers(forward: Forward, layer: Any) -> None:
+    """Refuses layers of a function, and what is no module.
+
+    Raises:
+        AssertionError: see above.
+    """
+    for item in layer if isinstance(layer, list) else [layer]:
+        if not isinstance(item, nn.Module):
+            raise Refused(
+                "layer", "must be a module of the model", type(item).__name__, "Pass the module, not its name"
+            )
+    if forward.module is None:
+        remedy = "Write the function as the forward of a Module that holds the model"
+        raise Refused("forward_func", "must be a Module where a layer is named", "a function", remedy)
+
+
+def layers_of(run: Run, layer: nn.Module | list[nn.Module], of_input: bool) -> Layers:
+    """Values that layers return, or take; of a layer called several times those of the last call.
+
+    Raises:
+        InvalidInput: no such layer, or it returns several values.
+    """
+    many = isinstance(layer, list)
+    graph, find = run.engine.graph, run.path_of
+    groups = []
+    for item in layer if many else [layer]:
+        if of_input:
+            groups.append(layer_inputs(graph, item, find, last=True))
+        else:
+            groups.append((layer_value(graph, item, find, last=True),))
+    return Layers(tuple(groups), many)
+
+
+def values_and_gradients(
+    run: Run, names: Sequence[str], dtype: torch.dtype
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Values (N, ...) by name, and the gradient of the explained outputs for each, in a dtype."""
+    walked = run.walk("gradient", stops=frozenset(names), progress="gradient")
+    found = dict(zip(run.engine.graph.explained, run.inputs, strict=True)) | walked.layers
+    return (
+        {name: found[name].to(dtype).contiguous() for name in names},
+        {name: walked.signals[name].to(dtype).contiguous() for name in names},
+    )
+
+
+def values_at(run: Run, names: Sequence[str], call: Call) -> dict[str, torch.Tensor]:
+    """Values (N, ...) by name, in the dtype of the first input, without a walk back."""
+    found = dict(zip(run.engine.graph.explained, run.inputs, strict=True))
+    for name in names:
+        if name not in found:
+            found[name] = run.at(name).outputs()
+    return {name: laid_out_like(found[name], call.inputs[0]) for name in names}
+
+
+def _packed(values: list[torch.Tensor]) -> Any:
+    return values[0] if len(values) == 1 else tuple(values)
