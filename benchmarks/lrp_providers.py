@@ -21,6 +21,7 @@ import reluxfast as rx
 from benchmarks import models
 from benchmarks.cases import Problem
 from benchmarks.providers import CAPTUM_MISSING, Prepared, Provider, Unavailable, engine, replayed
+from benchmarks.torchvision_operators import operators_of_torchvision
 from reluxfast.composites import composite
 
 COMPOSITES = ("epsilon", "epsilon_plus", "epsilon_alpha2_beta1", "epsilon_gamma_box")
@@ -115,24 +116,11 @@ def _zennit() -> SimpleNamespace:
     """Zennit's modules; Unavailable without them."""
     names = ("attribution", "canonizers", "composites", "layer", "rules", "types")
     try:
-        library = _operators_of_torchvision()
+        operators_of_torchvision()
         modules = {name: importlib.import_module(f"zennit.{name}") for name in names}
     except ImportError as error:
         raise Unavailable(f"{error}; pip install --no-deps zennit torchvision pillow") from error
-    return SimpleNamespace(library=library, **modules)
-
-
-def _operators_of_torchvision() -> torch.library.Library | None:
-    """What torchvision, which Zennit imports, lacks: its wheel registers fakes for operators that it brings only for
-    other builds of torch."""
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return library
-    return None
+    return SimpleNamespace(**modules)
 
 
 PROVIDERS: dict[str, Provider] = {

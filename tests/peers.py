@@ -12,24 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.torchvision_operators import operators_of_torchvision
 from tests.zoo.registry import settle
 
 if importlib.util.find_spec("zennit") is None:
     pytest.skip("zennit is not installed: nothing is compared with it", allow_module_level=True)
 
 
-def _operators_of_torchvision() -> torch.library.Library:
-    """Operators that torchvision's wheel registers fakes for, but brings only for other builds of torch."""
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
-
-
-try:
-    importlib.import_module("torchvision")  # zennit does
-except RuntimeError:
-    _LIBRARY = _operators_of_torchvision()
+operators_of_torchvision()  # zennit imports it
 
 attribution, canonizers, composites, layer, types, rules = (
     importlib.import_module(f"zennit.{name}")

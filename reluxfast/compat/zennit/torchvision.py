@@ -1,0 +1,16 @@
+"""Canonizers for torchvision's models, which are taken as they are; torchvision is not imported."""
+
+from __future__ import annotations
+
+from reluxfast.compat.zennit.canonizers import CompositeCanonizer, SequentialMergeBatchNorm
+
+
+class VGGCanonizer(SequentialMergeBatchNorm):
+    """Folds batch norms."""
+
+
+class ResNetCanonizer(CompositeCanonizer):
+    """Folds batch norms; residual additions are seen anyhow."""
+
+    def __init__(self) -> None:
+        super().__init__([SequentialMergeBatchNorm()])
