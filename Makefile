@@ -53,7 +53,7 @@ $(STAMPS)/extra-%: $(STAMPS)/package
 # Peers that are no extra: of their own accord they would ask for another torch.
 $(STAMPS)/peers: $(STAMPS)/torch
 	@echo "[setup] peers that the tests compare with"
-	@$(PIP_INSTALL) --no-deps zennit torchvision
+	@$(PIP_INSTALL) --no-deps zennit torchvision grad-cam ttach
 	@touch $@
 
 setup: $(STAMPS)/extra-test $(STAMPS)/peers ## install everything the tests need into .venv
