@@ -55,7 +55,10 @@ class Captured:
         described = [(tuple(x.shape[1:]), x.dtype, x.device) for x in examples]
         self.examples, self.context = described[:explained], [] if explained is None else described[explained:]
         self.memory_budget = memory_budget
-        wide = precision == "float64" or any(dtype == torch.float64 for _, dtype, _ in self.examples)
+        dtypes = [dtype for _, dtype, _ in self.examples if dtype.is_floating_point]
+        if not dtypes and isinstance(model, nn.Module):
+            dtypes = [p.dtype for p in model.parameters()]  # integers say nothing
+        wide = precision == "float64" or torch.float64 in dtypes
         self.dtype = torch.float64 if wide else torch.float32
         self._model = weakref.ref(model)
         self._lookup = lookup_on(model)

@@ -46,7 +46,9 @@ class _Converter:
         self.program, self.targets, self.renames = program, targets, renames
         self.explained = explained
         self.nodes: dict[str, Node] = {}
-        self.active: set[str] = set()  # values that carry gradient to an explained input
+        self.active: set[str] = set()  # values that carry gradient to an explained input, or to a root
+        self.whole: set[str] = set()  # integers that come from explained ones
+        self.roots: set[str] = set()
         self.static: set[str] = set()  # values that depend on no input
         self.batch: torch.SymInt | int | None = None
 
@@ -71,7 +73,7 @@ class _Converter:
         batch = None if isinstance(self.batch, torch.SymInt) else self.batch
         paths = {path: (path,) for path in _module_paths(graph)}
         context = frozenset() if self.explained is None else frozenset(inputs[self.explained :])
-        result = Graph(self.nodes, tuple(inputs), output, batch, paths, context)
+        result = Graph(self.nodes, tuple(inputs), output, batch, paths, context, frozenset(self.roots))
         check_batch(result)
         return result
 
@@ -125,8 +127,8 @@ class _Converter:
             if self.batch is None or isinstance(value.shape[0], torch.SymInt):
                 self.batch = value.shape[0]
             node = Node(fx_node.name, "input", op="input")
-            if value.dtype.is_floating_point and explained:
-                self.active.add(fx_node.name)
+            if explained:
+                (self.active if value.dtype.is_floating_point else self.whole).add(fx_node.name)
         elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.target in self.program.state_dict:
             node = Node(fx_node.name, "param", op="parameter", path=spec.target)
             self.static.add(fx_node.name)
@@ -182,11 +184,21 @@ class _Converter:
         node.inputs = tuple(dict.fromkeys(n for n in operands if n in self.active))
         self._add(node, value)
         if not node.inputs or not _is_continuous(value):
+            if any(n in self.whole for n in operands) and not node.inputs:
+                self._from_integers(node, value)
             node.kind, node.inputs = "aux_call", ()
             return
         self.nodes[node.name] = node = canonical(node, self.nodes, self.static)
         if node.kind != "aux_call":
             self.active.add(node.name)
+
+    def _from_integers(self, node: Node, value: Any) -> None:
+        """A signal can be asked for at the first values that are not whole, embeddings for instance."""
+        if not _is_continuous(value):
+            self.whole.add(node.name)
+        elif isinstance(value, torch.Tensor):
+            self.active.add(node.name)
+            self.roots.add(node.name)
 
     def _keeping_the_batch(self, node: Node) -> Node:
         """`squeeze` with the dimensions that it removes spelled out: a batch of one row is a batch all the same."""

@@ -10,10 +10,11 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
+from torch.export import _trace
 
 from reluxfast.errors import ReluxfastError, UnsupportedNode
 from reluxfast.float32 import flags_that_agree
@@ -66,10 +67,21 @@ def _exported(twin: nn.Module, rows: tuple, shapes: tuple, gradients: bool) -> t
         warnings.simplefilter("ignore")
         modes.enter_context(untraceable_refused())
         modes.enter_context(flags_that_agree())
+        modes.enter_context(_without_dumps())
         for logger in loggers:
             modes.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.CRITICAL)
         return torch.export.export(twin, rows, dynamic_shapes=shapes, strict=False)
+
+
+@contextmanager
+def _without_dumps() -> Iterator[None]:
+    """torch.export prints all that it traced when it fails; errors here say what matters of it."""
+    _trace.print = lambda *args, **options: None
+    try:
+        yield
+    finally:
+        del _trace.print
 
 
 def functionalised(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:

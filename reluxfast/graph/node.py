@@ -78,6 +78,7 @@ class Graph:
         batch: the size of dimension 0 if the network was exported for one size only, else None.
         modules: dotted path of each module of the model (what a layer argument may name) -> all paths of that module.
         context: names of the inputs that are not explained: no signal goes back to them.
+        roots: names of the values that explained integers alone lead to: no signal goes back beyond them.
     """
 
     nodes: dict[str, Node]
@@ -86,6 +87,7 @@ class Graph:
     batch: int | None = None
     modules: dict[str, tuple[str, ...]] = field(default_factory=dict)
     context: frozenset[str] = frozenset()
+    roots: frozenset[str] = frozenset()
 
     @property
     def explained(self) -> tuple[str, ...]:

@@ -20,9 +20,15 @@ _COMPARED_BYTES = 1 << 16
 _SAMPLES = 256
 
 
-def structure(model: nn.Module) -> tuple:
+def structure(model: nn.Module, within: frozenset[int] = frozenset()) -> tuple:
     """Module types, attributes (nested containers, functions and plain tensors included), hooks, and which places share
-    one parameter. Equal structures mean that the capture still holds; objects of other kinds count by identity."""
+    one parameter. Equal structures mean that the capture still holds; objects of other kinds count by identity.
+
+    Args:
+        model: what is looked at.
+        within: identities of modules that it is being looked at in.
+    """
+    within = within | {id(module) for module in model.modules()}
     first: dict[int, int] = {}  # tensor -> number of its first place
     found: list[Any] = []
     for name, module in model.named_modules(remove_duplicate=False):
@@ -30,7 +36,7 @@ def structure(model: nn.Module) -> tuple:
         found += (name, type(module))
         for key, value in state.items():
             if key not in _BOOKKEEPING:
-                found.append((key, value if type(value) in _PLAIN else _trace(value, _DEPTH)))
+                found.append((key, value if type(value) in _PLAIN else _trace(value, _DEPTH, within)))
         for hooks in (state["_forward_hooks"], state["_forward_pre_hooks"]):
             if hooks:
                 found.append(tuple(map(id, hooks.values())))
@@ -48,21 +54,27 @@ def _sample(tensor: torch.Tensor) -> bytes:
     return flat[:: max(1, flat.numel() // _SAMPLES)].cpu().contiguous().view(torch.uint8).numpy().tobytes()
 
 
-def _trace(value: Any, depth: int) -> Any:
+def _trace(value: Any, depth: int, within: frozenset[int]) -> Any:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, torch.Tensor):
         return id(value), 0 if value.is_inference() else value._version, value.data_ptr(), _sample(value)
+    if isinstance(value, nn.Module) and id(value) in within:
+        return id(value)  # the model, or a module that is looked at anyway
     if isinstance(value, nn.Module):
         # Not registered with the model, so nothing else looks at its parameters.
-        return id(value), structure(value), tuple(_trace(t, 0) for t in value.state_dict(keep_vars=True).values())
+        return (
+            id(value),
+            structure(value, within),
+            tuple(_trace(t, 0, within) for t in value.state_dict(keep_vars=True).values()),
+        )
     if depth and isinstance(value, (list, tuple, set, frozenset)):
-        return type(value), tuple(_trace(v, depth - 1) for v in value)
+        return type(value), tuple(_trace(v, depth - 1, within) for v in value)
     if depth and isinstance(value, dict):
-        return tuple((_trace(k, 0), _trace(v, depth - 1)) for k, v in value.items())
+        return tuple((_trace(k, 0, within), _trace(v, depth - 1, within)) for k, v in value.items())
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, value.tobytes() if value.nbytes <= _COMPARED_BYTES else id(value)
     inner = getattr(value, "__dict__", None)
     if depth and isinstance(inner, dict) and not isinstance(value, (type, FunctionType, ModuleType, nn.Module)):
-        return type(value), tuple((k, _trace(v, depth - 1)) for k, v in inner.items())
+        return type(value), tuple((k, _trace(v, depth - 1, within)) for k, v in inner.items())
     return type(value), id(value)

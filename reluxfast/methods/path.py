@@ -75,7 +75,7 @@ def path_gradients(
                 for v in (nodes, weights)
             )
             grads = gradients([_points(b, d, t) for b, d in zip(bases, differences, strict=True)])
-            parts = [torch.tensordot(w, g.unflatten(0, (len(t), rows)), 1) for g in grads]
+            parts = [torch.tensordot(w.to(g.dtype), g.unflatten(0, (len(t), rows)), 1) for g in grads]
             totals = parts if totals is None else [a.add_(b) for a, b in zip(totals, parts, strict=True)]
             bar.update(len(t))
     return totals

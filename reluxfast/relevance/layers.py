@@ -35,7 +35,7 @@ def layer_value(
     names = {node.name for node in inside}
     users = graph.users()
     ends = [n for n in inside if n.name == graph.output or any(u not in names for u in users[n.name])]
-    values = [n for n in ends if n.shape is not None and n.inputs]
+    values = [n for n in ends if n.shape is not None and (n.inputs or n.name in graph.roots)]
     if not values:
         raise InvalidInput(argument, "must return a value the output depends on", repr(path))
     if len(values) > 1:

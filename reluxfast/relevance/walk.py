@@ -174,11 +174,13 @@ def _reverse_part(plan: Plan, part: Part, frame: Frame, signal: torch.Tensor) ->
         signals = arrived.pop(step.name, None)
         if not signals or step.name not in plan.live:
             continue
-        if isinstance(step, AuxStep):
-            raise UnsupportedNode(step.node.op, "a signal reached a value without gradient", step.node.module_path)
         if step.name in plan.stops:
             ends[step.name] = _total(signals)[0]
             signals = [(ends[step.name], False)]
+        if isinstance(step, AuxStep):
+            if step.name in plan.stops:
+                continue  # integers lead here: nothing goes back beyond
+            raise UnsupportedNode(step.node.op, "a signal reached a value without gradient", step.node.module_path)
         if step.takes_skip and frame.account is None:
             handed = _through_gate(step, frame, signals)
         else:

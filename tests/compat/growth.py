@@ -1,12 +1,15 @@
 """How much a process grows while adapters are called again and again.
 
-python -m tests.compat.growth NAME ...     # prints MB from the 20th to the 200th call of each
+python -m tests.compat.growth NAME ...     # prints MB from the 20th to the 200th call of each, and who holds its model
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import sys
+import weakref
 
 import torch
 
@@ -21,8 +24,9 @@ def resident() -> float:
         return int(file.read().split()[1]) * 4096 / 2**20
 
 
-def growth(name: str) -> float:
-    """MB that are added between the 20th and the 200th call, each with an attributor of its own."""
+def growth(name: str) -> tuple[float, bool]:
+    """MB that are added between the 20th and the 200th call, each with an attributor of its own; and whether the model
+    is gone when nobody else holds it."""
     adapter = ADAPTERS[name]
     model, x = adapter.model(), adapter.inputs()
     start = 0.0
@@ -31,10 +35,16 @@ def growth(name: str) -> float:
         if number in (FIRST, LAST):
             gc.collect()
             start, grown = resident(), resident() - start
-    return grown
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    return grown, gone() is None
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("shap")  # what its import holds from the call it happens in is its own affair
     for name in sys.argv[1:] or list(ADAPTERS):
-        print(f"{growth(name):.2f} MB {name}", flush=True)
+        grown, gone = growth(name)
+        print(f"{grown:.2f} MB, model {'gone' if gone else 'held'}: {name}", flush=True)

@@ -75,3 +75,11 @@ def test_from_eight_threads(name):
             if not adapter.random:
                 assert_same_bits(value, expected, name)
     assert_untouched(before, model)
+
+
+@pytest.mark.parametrize("name", [name for name in ADAPTERS if name.startswith("captum.")])
+def test_a_batch_of_nothing(name):
+    adapter = ADAPTERS[name]
+    explain = adapter.make(adapter.model())
+    for none, some in zip(tensors(explain(adapter.inputs()[:0])), tensors(explain(adapter.inputs())), strict=True):
+        assert none.shape == (0, *some.shape[1:]) and none.dtype == some.dtype

@@ -129,3 +129,13 @@ def test_backend_choice_stays_in_its_thread():
     assert active_backend() == before
     done.set()
     thread.join()
+
+
+def test_a_model_that_holds_itself():
+    """As graph modules do, through their graph."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    model.myself, model.parts = [model], {"first": model[0]}
+    x = torch.randn(2, 4)
+    assert rx.gradient(model, x, 0).values.abs().max() > 0
+    model.parts["first"].bias.data.fill_(-100.0)
+    assert rx.gradient(model, x, 0).values.abs().max() == 0

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
 
 import reluxfast as rx
 from tests.zoo import REFUSED
@@ -73,3 +74,15 @@ def test_own_derivatives_work_as_before_outside_of_capture():
     x = torch.randn(3, requires_grad=True)
     (g,) = torch.autograd.grad(_Reversed.apply(x).sum(), x)
     assert torch.equal(g, -torch.ones(3))
+
+
+def test_nothing_is_printed(capfd):
+    """torch.export itself prints the graph so far."""
+
+    class Branch(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(rx.UnsupportedNode, match="control flow"):
+        rx.gradient(Branch(), torch.randn(3, 6), 1)
+    assert capfd.readouterr() == ("", "")

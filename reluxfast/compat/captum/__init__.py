@@ -1,8 +1,11 @@
 """Captum's classes over this engine: change `from captum.attr import ...` to `from reluxfast.compat.captum import ...`.
 
 Names, arguments, defaults, shapes, dtypes and types of errors are those of Captum 0.9; Captum need not be installed.
-Where it is, these classes are instances of its base classes. What differs on purpose is in docs/swap-in.md.
+Where it is, these classes are instances of its base classes, and every other name (`visualization`, `GradientShap`) is
+its own. What differs on purpose is in docs/swap-in.md.
 """
+
+from typing import Any
 
 from reluxfast.compat.captum.bases import (
     Attribution,
@@ -29,6 +32,7 @@ from reluxfast.compat.captum.perturbation import (
     ShapleyValues,
     ShapleyValueSampling,
 )
+from reluxfast.extras import need
 
 __all__ = [
     "LRP",
@@ -62,3 +66,9 @@ __all__ = [
     "ShapleyValues",
     "ShapleyValueSampling",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(need("captum.attr", "captum", "captum", f"captum.attr.{name}"), name)

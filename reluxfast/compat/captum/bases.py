@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from reluxfast.compat.captum.call import Call, given_baselines
+from reluxfast.compat.captum.empty import is_empty, no_rows, one_row
 from reluxfast.compat.captum.forward import Forward, forward_of
 from reluxfast.compat.captum.functions import function_gradients
 
@@ -90,10 +91,16 @@ def _gradients(
 
 
 def exposed(attribute: Callable) -> Callable:
-    """A method that shows itself as `__wrapped__`, as code that wraps Captum's methods calls it."""
+    """A method that shows itself as `__wrapped__`, as code that wraps Captum's methods calls it.
+
+    A batch of nothing is explained as one row, of which nothing is returned.
+    """
 
     @wraps(attribute)
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_empty(args[0] if args else kwargs.get("inputs")):
+            made_up = attribute(self, *map(one_row, args), **{name: one_row(v) for name, v in kwargs.items()})
+            return no_rows(made_up)
         return attribute(self, *args, **kwargs)
 
     return method
@@ -113,6 +120,10 @@ class Explains:
         if known is None or known[0] is not self.forward_func:
             known = self.__dict__["_forward_known"] = self.forward_func, forward_of(self.forward_func)
         return known[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles hold what was given; the model is captured anew for them."""
+        return {name: value for name, value in self.__dict__.items() if name != "_forward_known"}
 
     def attribute_future(self, *args: Any, **kwargs: Any) -> None:
         """Not there, as in Captum.

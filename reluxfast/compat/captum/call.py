@@ -36,7 +36,8 @@ class Call:
         given = inputs if many else (inputs,)
         if not given or not all(isinstance(x, torch.Tensor) for x in given):
             shown = f"a tuple of {[type(x).__name__ for x in given]}" if many else type(inputs).__name__
-            raise Refused("inputs", "must be a Tensor or a tuple of Tensors", shown, "Use a tuple, not a list")
+            remedy = "Use a tuple, not a list" if isinstance(inputs, list) else "Use torch.as_tensor(...)"
+            raise Refused("inputs", "must be a Tensor or a tuple of Tensors", shown, remedy)
         if additional_forward_args is None:
             extra = ()
         else:
@@ -48,6 +49,11 @@ class Call:
     def rows(self) -> int:
         """N."""
         return self.inputs[0].shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """dtype of the first input that is not whole; None: there is none."""
+        return next((x.dtype for x in self.inputs if x.is_floating_point()), None)
 
     def at(self, inputs: Sequence[torch.Tensor]) -> Call:
         """The same call of other inputs."""
@@ -102,8 +108,10 @@ def _baseline(baseline: Any, x: torch.Tensor) -> torch.Tensor:
         return x.new_full((1, *x.shape[1:]), baseline).expand_as(x)
     if not isinstance(baseline, torch.Tensor):
         raise Refused("baselines", "must be Tensors or numbers", type(baseline).__name__)
-    fits = baseline.shape == x.shape or (baseline.shape[:1] == (1,) and baseline.shape[1:] == x.shape[1:])
-    if not fits:
-        rule = f"must have the shape of the inputs {tuple(x.shape)} or of one row of them, or be a number"
-        raise Refused("baselines", rule, tuple(baseline.shape))
-    return baseline.detach().to(x).expand_as(x)
+    try:
+        if baseline.shape == x.shape or (baseline.dim() == x.dim() and len(baseline) == 1):
+            return baseline.detach().to(x).expand_as(x)
+    except RuntimeError:
+        pass  # it does not broadcast
+    rule = f"must be a number, one row that broadcasts to the inputs {tuple(x.shape)}, or shaped like them"
+    raise Refused("baselines", rule, tuple(baseline.shape))

@@ -13,6 +13,11 @@ class OutOfRange(InvalidInput, IndexError, RuntimeError):
     """A target or a neuron that the output does not have: for Captum an IndexError, or a RuntimeError in a list."""
 
 
+class NotCaptured(UnsupportedNode, RuntimeError):
+    """A model that cannot be captured for these inputs; where it does not take them at all, PyTorch's own error is one
+    of this type."""
+
+
 class Undefined(InvalidInput, RuntimeError):
     """What PyTorch refuses inside Captum's calls."""
 

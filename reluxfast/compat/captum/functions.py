@@ -14,13 +14,15 @@ from reluxfast.compat.captum.targets import select
 def function_outputs(function: Callable, call: Call) -> torch.Tensor:
     """The explained output (N,) of each row, with its history.
 
+    A function that answers for all rows together has as many outputs as it likes.
+
     Raises:
-        AssertionError: the function returns something else than a row of outputs for each row.
+        AssertionError: the function returns no Tensor with rows.
     """
     output = function(*call.inputs, *call.extra)
-    if not isinstance(output, torch.Tensor) or not output.dim() or len(output) != call.rows:
-        shown = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        raise Refused("forward_func", f"must return a Tensor with as many rows as the inputs ({call.rows})", shown)
+    if not isinstance(output, torch.Tensor) or not output.dim():
+        shown = "one without dimensions" if isinstance(output, torch.Tensor) else type(output).__name__
+        raise Refused("forward_func", "must return a Tensor with outputs in dimension 0", shown)
     return select(output, call.target)
 
 

@@ -65,9 +65,9 @@ class ModifiedReluGradientAttribution(Explains, GradientAttribution):
     def __init__(self, model: nn.Module) -> None:
         GradientAttribution.__init__(self, model)
         self.model = model
-        if not isinstance(model, nn.Module):
+        if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
             remedy = "Wrap the function in a Module: its ReLUs must be seen"
-            raise Refused("model", "must be a torch.nn.Module", type(model).__name__, remedy)
+            raise Refused("model", "must be a torch.nn.Module that is no TorchScript", type(model).__name__, remedy)
 
     @exposed
     def attribute(

@@ -12,8 +12,7 @@ from torch import nn
 from reluxfast.compat.captum.bases import Explains, GradientAttribution, LayerAttribution, exposed
 from reluxfast.compat.captum.call import Call, given_baselines
 from reluxfast.compat.captum.errors import Refused
-from reluxfast.compat.captum.layers import check_layers, layers_of, values_at
-from reluxfast.explainer import laid_out_like
+from reluxfast.compat.captum.layers import check_layers, layers_of, refuse_history, values_at
 from reluxfast.methods.path import path_gradients
 from reluxfast.methods.run import Run
 
@@ -74,7 +73,7 @@ class IntegratedGradients(Explains, GradientAttribution):
         internal_batch_size: int | None = None,
         return_convergence_delta: bool = False,
     ) -> Any:
-        """Values like the inputs, in their dtypes, detached; with `return_convergence_delta` also the delta (N,).
+        """Values like the inputs, detached (float32 for half types); with `return_convergence_delta` also (N,).
 
         Args:
             baselines: None (zeros), a number, a Tensor (1, ...) or like the input; a tuple of these for several.
@@ -85,12 +84,14 @@ class IntegratedGradients(Explains, GradientAttribution):
         call = Call.of(inputs, target, additional_forward_args)
         bases = given_baselines(baselines, call.inputs)
         nodes, weights = quadrature(method, n_steps)
-        differences = [x.detach() - b for x, b in zip(call.inputs, bases, strict=True)]
+        call.refuse_integers()
+        ends, bases_wide = ([_wide(v) for v in tensors] for tensors in (call.inputs, bases))
+        differences = [x.detach() - b for x, b in zip(ends, bases_wide, strict=True)]
         gradients = self._forward.path_gradients(call)
         at_once = _steps_at_once(internal_batch_size, call.rows)
-        means = path_gradients(gradients, bases, differences, nodes, weights, at_once)
+        means = path_gradients(gradients, bases_wide, differences, nodes, weights, at_once)
         values = [d * m if self._multiply_by_inputs else m for d, m in zip(differences, means, strict=True)]
-        values = tuple(laid_out_like(v, x).contiguous() for v, x in zip(values, call.inputs, strict=True))
+        values = tuple(v.to(x.dtype).contiguous() for v, x in zip(values, ends, strict=True))
         if not return_convergence_delta:
             return call.packed(values)
         delta = self.compute_convergence_delta(values, bases, call.inputs, target, additional_forward_args)
@@ -143,29 +144,30 @@ class LayerIntegratedGradients(Explains, LayerAttribution, GradientAttribution):
     ) -> Any:
         """Values like the layer's, detached; a list for a list of layers; with `return_convergence_delta` also (N,).
 
-        Arguments are those of `IntegratedGradients.attribute`; `grad_kwargs` change nothing.
+        Arguments are those of `IntegratedGradients.attribute`; `grad_kwargs` as for
+        `LayerGradCam`.
         """
         call = Call.of(inputs, target, additional_forward_args)
         bases = given_baselines(baselines, call.inputs)
         nodes, weights = quadrature(method, n_steps)
         check_layers(self._forward, self.layer)
-        run = self._forward.run(call)
+        refuse_history(grad_kwargs)
+        run = self._forward.run(call, integers=True)
         layers = layers_of(run, self.layer, attribute_to_layer_input)
-        ends = values_at(run, layers.names, call)
-        based = call.at(bases)
-        starts = values_at(self._forward.run(based), layers.names, based)
+        dtype = run.engine.dtype
+        ends = values_at(run, layers.names, dtype)
+        starts = values_at(self._forward.run(call.at(bases), integers=True), layers.names, dtype)
         behind = _behind(run, layers.names)
         order = behind.engine.graph.explained
         differences = [ends[name] - starts[name] for name in order]
         at_once = _steps_at_once(internal_batch_size, call.rows)
 
         def gradients(points: list[torch.Tensor]) -> list[torch.Tensor]:
-            return behind.input_signals(behind.walk("gradient", [p.to(behind.engine.dtype) for p in points]))
+            return behind.input_signals(behind.walk("gradient", points))
 
         means = path_gradients(gradients, [starts[n] for n in order], differences, nodes, weights, at_once)
         values = {
-            name: (d * m if self._multiply_by_inputs else m).to(d.dtype)
-            for name, d, m in zip(order, differences, means, strict=True)
+            name: d * m if self._multiply_by_inputs else m for name, d, m in zip(order, differences, means, strict=True)
         }
         found = layers.packed(values)
         if not return_convergence_delta:
@@ -182,6 +184,10 @@ def _behind(run: Run, names: tuple[str, ...]) -> Run:
     # Placeholders: a walk is given the points of the path.
     rows = [run.inputs[0].new_empty(run.rows, 0) for _ in names]
     return replace(run, engine=engine, inputs=rows, context=context)
+
+
+def _wide(x: torch.Tensor) -> torch.Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _steps_at_once(internal_batch_size: int | None, rows: int) -> int | None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from reluxfast.compat.captum.bases import Explains, GradientAttribution, LayerAttribution, exposed
 from reluxfast.compat.captum.call import Call
-from reluxfast.compat.captum.layers import check_layers, layers_of, values_and_gradients, values_at
+from reluxfast.compat.captum.layers import check_layers, layers_of, refuse_history, values_and_gradients, values_at
 
 
 class LayerGradCam(Explains, LayerAttribution, GradientAttribution):
@@ -38,11 +38,12 @@ class LayerGradCam(Explains, LayerAttribution, GradientAttribution):
     ) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Maps (N, 1, *S), or (N, C, *S) without `attr_dim_summation`, detached.
 
-        `grad_kwargs` are accepted and change nothing: they are autograd's.
+        `grad_kwargs` are autograd's: they change nothing, but that `create_graph` is refused.
         """
         call = Call.of(inputs, target, additional_forward_args)
         check_layers(self._forward, self.layer)
-        run = self._forward.run(call)
+        refuse_history(grad_kwargs)
+        run = self._forward.run(call, integers=True)
         layers = layers_of(run, self.layer, attribute_to_layer_input)
         values, gradients = values_and_gradients(run, layers.names, run.engine.dtype)
         maps = {}
@@ -51,7 +52,7 @@ class LayerGradCam(Explains, LayerAttribution, GradientAttribution):
             spatial = tuple(range(2, g.dim()))
             cam = (g.mean(spatial, keepdim=True) if spatial else g) * values[name]
             cam = cam.sum(1, keepdim=True) if attr_dim_summation else cam
-            maps[name] = (cam.relu() if relu_attributions else cam).to(call.inputs[0].dtype)
+            maps[name] = (cam.relu() if relu_attributions else cam).to(call.dtype or run.engine.dtype)
         return layers.packed(maps)
 
 
@@ -91,12 +92,13 @@ class LayerGradientXActivation(Explains, LayerAttribution, GradientAttribution):
         attribute_to_layer_input: bool = False,
         grad_kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Values like the layer's, detached; a list for a list of layers. `grad_kwargs` change nothing."""
+        """Values like the layer's, detached; a list for a list of layers. `grad_kwargs` as for `LayerGradCam`."""
         call = Call.of(inputs, target, additional_forward_args)
         check_layers(self._forward, self.layer)
-        run = self._forward.run(call)
+        refuse_history(grad_kwargs)
+        run = self._forward.run(call, integers=True)
         layers = layers_of(run, self.layer, attribute_to_layer_input)
-        values, gradients = values_and_gradients(run, layers.names, call.inputs[0].dtype)
+        values, gradients = values_and_gradients(run, layers.names, call.dtype or run.engine.dtype)
         if self._multiply_by_inputs:
             gradients = {name: g * values[name] for name, g in gradients.items()}
         return layers.packed(gradients)
@@ -122,6 +124,6 @@ class LayerActivation(Explains, LayerAttribution):
         """Values (N, ...), detached; a list for a list of layers."""
         call = Call.of(inputs, None, additional_forward_args)
         check_layers(self._forward, self.layer)
-        run = self._forward.run(call, target=False)
+        run = self._forward.run(call, target=False, integers=True)
         layers = layers_of(run, self.layer, attribute_to_layer_input)
-        return layers.packed(values_at(run, layers.names, call))
+        return layers.packed(values_at(run, layers.names, call.dtype or run.engine.dtype))

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from reluxfast.compat.captum.call import Call
 from reluxfast.compat.captum.errors import Refused
 from reluxfast.compat.captum.forward import Forward
-from reluxfast.explainer import laid_out_like
+from reluxfast.errors import InvalidInput
 from reluxfast.methods.run import Run
 from reluxfast.relevance.layers import layer_inputs, layer_value
 
@@ -60,16 +59,19 @@ def layers_of(run: Run, layer: nn.Module | list[nn.Module], of_input: bool) -> L
     """Values that layers return, or take; of a layer called several times those of the last call.
 
     Raises:
-        InvalidInput: no such layer, or it returns several values.
+        AssertionError: no such layer, or it returns several values.
     """
     many = isinstance(layer, list)
     graph, find = run.engine.graph, run.path_of
     groups = []
-    for item in layer if many else [layer]:
-        if of_input:
-            groups.append(layer_inputs(graph, item, find, last=True))
-        else:
-            groups.append((layer_value(graph, item, find, last=True),))
+    try:
+        for item in layer if many else [layer]:
+            if of_input:
+                groups.append(layer_inputs(graph, item, find, last=True))
+            else:
+                groups.append((layer_value(graph, item, find, last=True),))
+    except InvalidInput as error:
+        raise Refused(error.argument, error.rule, error.value, error.remedy) from None
     return Layers(tuple(groups), many)
 
 
@@ -85,13 +87,24 @@ def values_and_gradients(
     )
 
 
-def values_at(run: Run, names: Sequence[str], call: Call) -> dict[str, torch.Tensor]:
-    """Values (N, ...) by name, in the dtype of the first input, without a walk back."""
+def values_at(run: Run, names: Sequence[str], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Values (N, ...) by name, in a dtype, without a walk back."""
     found = dict(zip(run.engine.graph.explained, run.inputs, strict=True))
     for name in names:
         if name not in found:
             found[name] = run.at(name).outputs()
-    return {name: laid_out_like(found[name], call.inputs[0]) for name in names}
+    return {name: found[name].to(dtype).contiguous() for name in names}
+
+
+def refuse_history(grad_kwargs: dict[str, Any] | None) -> None:
+    """Refuses what would give results a history; other arguments of autograd change nothing.
+
+    Raises:
+        InvalidInput: see above.
+    """
+    if grad_kwargs and grad_kwargs.get("create_graph"):
+        remedy = "Results are detached; rx.lrp(create_graph=True) can be differentiated"
+        raise InvalidInput("grad_kwargs", "must not ask for create_graph", grad_kwargs, remedy)
 
 
 def _packed(values: list[torch.Tensor]) -> Any:

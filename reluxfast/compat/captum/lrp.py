@@ -10,7 +10,7 @@ from torch import nn
 from reluxfast.attribution import Attribution
 from reluxfast.compat.captum.bases import Explains, GradientAttribution, exposed
 from reluxfast.compat.captum.call import Call
-from reluxfast.compat.captum.errors import NoModule, NoRule
+from reluxfast.compat.captum.errors import NoModule, NoRule, NotCaptured
 from reluxfast.compat.captum.lrp_nodes import check_rules, node_rules
 from reluxfast.compat.captum.targets import select
 from reluxfast.errors import UnsupportedNode
@@ -111,6 +111,8 @@ class LRP(Explains, GradientAttribution):
                 _show(model, graph, assigned)
             options |= {"composite": lambda layer: assigned[layer.name], "fold_batch_norm": False}
             return self._forward.attributed(call, "lrp", options)
+        except NotCaptured:
+            raise
         except UnsupportedNode as error:
             remedy = error.remedy if error.method != "lrp" or isinstance(error, NoRule) else _REMEDY
             raise NoRule(error.op, error.reason, error.module_path, error.source, error.method, remedy) from None

@@ -45,12 +45,12 @@ class _Neuron(Explains, NeuronAttribution, GradientAttribution):
 
         Args:
             neuron_selector: an int (layers with (N, K)); a tuple of indices behind the batch, where slices mean the sum
-                over what they hold; or a function of the layer's value (N, ...) that returns (N,).
+                over what they hold; or a function of the layer's value (N, ...) that returns (N,), or one number.
             attribute_to_neuron_input: whether the neuron is one of the layer's input.
         """
         call = Call.of(inputs, None, additional_forward_args)
         check_layers(self._forward, self.layer)
-        run = self._forward.run(call, seed=_seed(neuron_selector))
+        run = self._forward.run(call, _seed(neuron_selector), target=False)
         names = layers_of(run, self.layer, attribute_to_neuron_input).names
         if len(names) != 1:
             raise Refused("layer", "must have one value to choose a neuron of", f"{len(names)} values")
@@ -96,7 +96,10 @@ def _seed(selector: Selector) -> Seed:
         with torch.inference_mode(False), torch.enable_grad():
             own = value.detach().clone().requires_grad_()
             chosen = selector(own) if callable(selector) else _chosen(own, selector)
-            if not isinstance(chosen, torch.Tensor) or chosen.shape[:1] != value.shape[:1] or chosen[0].numel() != 1:
+            alone = isinstance(chosen, torch.Tensor) and chosen.dim() == 0 and callable(selector)
+            if not alone and (
+                not isinstance(chosen, torch.Tensor) or chosen.shape[:1] != value.shape[:1] or chosen[0].numel() != 1
+            ):
                 shown = tuple(chosen.shape) if isinstance(chosen, torch.Tensor) else type(chosen).__name__
                 raise Undefined("neuron_selector", f"must choose one number of each row of {tuple(value.shape)}", shown)
             return torch.autograd.grad(chosen.sum(), own)[0]

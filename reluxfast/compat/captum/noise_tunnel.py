@@ -141,7 +141,7 @@ def _for_copies(kwargs: dict[str, Any], call: Call, times: int, draw: bool) -> d
 
 
 def _baselines(baseline: Any, rows: int, times: int, draw: bool) -> Any:
-    if not isinstance(baseline, torch.Tensor):
+    if not isinstance(baseline, torch.Tensor) or not baseline.dim():
         return baseline
     if draw:
         return baseline[np.random.choice(len(baseline), rows * times)]

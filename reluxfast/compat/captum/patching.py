@@ -6,23 +6,30 @@ import threading
 from types import ModuleType
 from typing import Any
 
+from reluxfast.errors import InvalidInput
 from reluxfast.extras import need
 
 _lock = threading.Lock()
+# (id of a module, name) -> the module, what it had, and how many patches stand there.
+_replaced: dict[tuple[int, str], list[Any]] = {}
 
 
 class Patch:
-    """Names that were replaced; `undo` puts them back, and so does the end of a `with` block."""
+    """Names that were replaced; `undo` or the end of a `with` block puts them back, once no other patch is left."""
 
-    def __init__(self, replaced: list[tuple[ModuleType, str, Any]]):
-        self._replaced = replaced
+    def __init__(self, names: list[tuple[int, str]]):
+        self._names = names
 
     def undo(self) -> None:
-        """Puts back what was there, once."""
+        """Takes this patch back; a second time nothing happens."""
         with _lock:
-            while self._replaced:
-                module, name, value = self._replaced.pop()
-                setattr(module, name, value)
+            while self._names:
+                key = self._names.pop()
+                entry = _replaced[key]
+                entry[2] -= 1
+                if not entry[2]:
+                    del _replaced[key]
+                    setattr(entry[0], key[1], entry[1])
 
     def __enter__(self) -> Patch:
         return self
@@ -45,17 +52,31 @@ def patch(*modules: ModuleType) -> Patch:
 
     Raises:
         MissingExtra: Captum is not installed.
+        InvalidInput: what is given is no module.
     """
     attr = need("captum.attr", "captum", "captum", "patching captum.attr")
     from reluxfast.compat import captum as ours
 
+    for module in modules:
+        if not isinstance(module, ModuleType):
+            raise InvalidInput("modules", "must be imported modules", repr(module), "Pass the module, not its name")
     with _lock:
         # Bases are Captum's own already.
-        theirs = {id(getattr(attr, name)): getattr(ours, name) for name in ours.__all__ if hasattr(attr, name)}
-        replaced: list[tuple[ModuleType, str, Any]] = []
-        for module in (attr, *modules):
-            for name, value in list(vars(module).items()):
-                if id(value) in theirs and theirs[id(value)] is not value:
-                    replaced.append((module, name, value))
-                    setattr(module, name, theirs[id(value)])
-    return Patch(replaced)
+        names = [name for name in ours.__all__ if hasattr(attr, name)]
+        theirs = {id(_original(attr, name)): getattr(ours, name) for name in names}
+        found = []
+        for module in dict.fromkeys((attr, *modules)):
+            for name in list(vars(module)):
+                own = theirs.get(id(_original(module, name)))
+                if own is not None and own is not _original(module, name):
+                    entry = _replaced.setdefault((id(module), name), [module, getattr(module, name), 0])
+                    entry[2] += 1
+                    setattr(module, name, own)
+                    found.append((id(module), name))
+    return Patch(found)
+
+
+def _original(module: ModuleType, name: str) -> Any:
+    """What a module has under a name, but for patches."""
+    entry = _replaced.get((id(module), name))
+    return getattr(module, name) if entry is None else entry[1]

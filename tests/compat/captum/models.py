@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -144,7 +145,10 @@ def rows(shapes: tuple[tuple[int, ...], ...], count: int = 3, dtype: torch.dtype
     return tuple(torch.randn(count, *shape, generator=generator, dtype=dtype) for shape in shapes)
 
 
+shared = cache(built)  # the same model for every test, so that it is captured once: nobody changes it
+
+
 def case(name: str, count: int = 3, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """A model of `MODELS` and inputs for it, a tuple."""
+    """A shared model of `MODELS`, and inputs for it, a tuple."""
     make, shapes = MODELS[name]
-    return built(make, dtype), rows(shapes, count, dtype)
+    return shared(make, dtype), rows(shapes, count, dtype)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from reluxfast.compat.captum import perturbation as ours
-from tests.compat.captum.models import MODELS, built, rows
 from tests.compat.captum.parity import agree, both
 
 # Options that make a small call of each.
@@ -22,18 +19,6 @@ SMALL: dict[type, dict[str, Any]] = {
     ours.KernelShap: {"n_samples": 20},
     ours.Lime: {"n_samples": 15},
 }
-
-
-@cache
-def network(make: Callable[[], nn.Module], dtype: torch.dtype = torch.float32) -> nn.Module:
-    """As `models.built`, once for all tests: nobody changes it."""
-    return built(make, dtype)
-
-
-def shared(name: str, count: int = 3, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """As `models.case`, but every test is given the same network, which nobody changes."""
-    make, shapes = MODELS[name]
-    return network(make, dtype), rows(shapes, count, dtype)
 
 
 FITTED = [ours.KernelShap, ours.Lime]

@@ -12,7 +12,18 @@ from torch import Tensor, nn
 
 import reluxfast as rx
 from reluxfast.compat import captum as ours
-from tests.compat.captum.models import CNN, MODELS, FunctionalCNN, Maps, Regression, TwoInputs, built, case, rows
+from tests.compat.captum.models import (
+    CNN,
+    MODELS,
+    FunctionalCNN,
+    Maps,
+    Regression,
+    TwoInputs,
+    built,
+    case,
+    rows,
+    shared,
+)
 from tests.compat.captum.parity import agree, attr, both, fresh, quietly, same_error
 from tests.support import assert_close, assert_untouched, fingerprint
 
@@ -103,11 +114,11 @@ def test_forms_of_target(target):
 
 @pytest.mark.parametrize("target", [(1, 4), [(0, 1), (2, 2), (1, 0)]], ids=str)
 def test_outputs_of_more_dimensions(target):
-    agree(*both(ours.DeepLift, built(Maps), *rows(((7,),)), target=target))
+    agree(*both(ours.DeepLift, shared(Maps), *rows(((7,),)), target=target))
 
 
 def test_one_output():
-    agree(*both(ours.DeepLift, built(Regression), *rows(((7,),))))
+    agree(*both(ours.DeepLift, shared(Regression), *rows(((7,),))))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +153,7 @@ def test_threshold():
 
 def test_functional_relus_are_the_modules():
     """Of the functional spelling Captum takes the plain gradient without a word; ours is that of the modules."""
-    written, functional = built(CNN), built(FunctionalCNN)
+    written, functional = shared(CNN), shared(FunctionalCNN)
     functional.load_state_dict(written.state_dict())
     (x,) = rows(((3, 11, 9),))
     expected = theirs(written, x, None, 1).detach()
@@ -162,7 +173,7 @@ def test_reused_relu():
         def forward(self, x):
             return self.c(self.relu(self.b(self.relu(self.a(x)))))
 
-    model, (x,) = built(Reused, torch.float64), rows(((7,),), dtype=torch.float64)
+    model, (x,) = shared(Reused, torch.float64), rows(((7,),), dtype=torch.float64)
     with pytest.raises(RuntimeError, match="more than once"):
         quietly(lambda: attr.DeepLift(model).attribute(x.clone(), target=1))
     twin = nn.Sequential(model.a, nn.ReLU(), model.b, nn.ReLU(), model.c)

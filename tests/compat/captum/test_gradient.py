@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+import reluxfast as rx
 from reluxfast.compat import captum as ours
-from tests.compat.captum.models import CNN, MODELS, FunctionalCNN, Maps, Regression, TwoInputs, built, case, rows
+from tests.compat.captum.models import (
+    CNN,
+    MODELS,
+    FunctionalCNN,
+    Maps,
+    Regression,
+    TwoInputs,
+    built,
+    case,
+    rows,
+    shared,
+)
 from tests.compat.captum.parity import agree, attr, both, quietly, same_error
 from tests.support import assert_close, assert_untouched, fingerprint
 
@@ -35,12 +51,12 @@ def test_five_forms_of_target(kind, target):
 @pytest.mark.parametrize("target", [(1, 4), (-1, 0), [(0, 1), (2, 2), (1, 0)]], ids=str)
 @pytest.mark.parametrize("kind", CLASSES)
 def test_outputs_of_more_dimensions(kind, target):
-    agree(*both(kind, built(Maps), *rows(((7,),)), target=target))
+    agree(*both(kind, shared(Maps), *rows(((7,),)), target=target))
 
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_one_output(kind):
-    agree(*both(kind, built(Regression), *rows(((7,),))))
+    agree(*both(kind, shared(Regression), *rows(((7,),))))
 
 
 def test_signed_saliency():
@@ -75,8 +91,8 @@ def test_a_fixed_argument_that_changes():
 
 @pytest.mark.parametrize("kind", [ours.GuidedBackprop, ours.Deconvolution])
 def test_functional_relus_are_relus(kind):
-    twin, (x,) = built(CNN), rows(((3, 11, 9),))
-    model = built(FunctionalCNN)
+    twin, (x,) = shared(CNN), rows(((3, 11, 9),))
+    model = shared(FunctionalCNN)
     expected = quietly(lambda: getattr(attr, kind.__name__)(twin).attribute(x.clone(), 1))
     agree(kind(model).attribute(x, 1), expected)
     plain = quietly(lambda: getattr(attr, kind.__name__)(model).attribute(x.clone(), 1))
@@ -96,7 +112,7 @@ def test_functions_by_autograd(kind):
 
 
 def test_half_precision():
-    model, (x,) = case("cnn")
+    model, (x,) = built(CNN), rows(((3, 11, 9),))
     half = model.half()
     value = ours.Saliency(half).attribute(x.half(), 1)
     assert value.dtype == torch.float16
@@ -140,7 +156,7 @@ def test_targets_that_are_refused(target):
 
 @pytest.mark.parametrize("target", [None, 1, [0, 1, 2], torch.tensor([0, 1, 2]), (0, 1, 1)], ids=str)
 def test_targets_that_outputs_of_more_dimensions_refuse(target):
-    same_error(ours.Saliency, built(Maps), *rows(((7,),)), target)
+    same_error(ours.Saliency, shared(Maps), *rows(((7,),)), target)
 
 
 def test_inputs_that_are_refused():
@@ -157,9 +173,9 @@ def test_inputs_that_are_refused():
         ours.Saliency("model").attribute(x, 0)
 
 
-def test_a_function_that_answers_for_the_whole_batch():
+def test_a_function_that_answers_with_one_number():
     model, (x,) = case("mlp")
-    with pytest.raises(AssertionError, match="as many rows"):
+    with pytest.raises(AssertionError, match="in dimension 0"):
         ours.Saliency(lambda x: model(x).sum()).attribute(x)
 
 
@@ -181,3 +197,60 @@ def test_what_other_code_relies_on():
                 attributor.attribute_future()
             messages.append(str(error.value))
         assert messages[0] == messages[1]
+
+
+def test_extra_tensors_that_happen_to_have_as_many_rows():
+    class Weighted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear1, self.relu, self.linear2 = nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, 3)
+
+        def forward(self, x, weight):
+            return self.linear2(self.relu(self.linear1(x))) * weight
+
+    model, weight = shared(Weighted), torch.tensor([1.0, -2.0, 3.0])
+    for count in (2, 3, 5):
+        (x,) = rows(((7,),), count)
+        for kind in (ours.Saliency, ours.GuidedBackprop):
+            agree(*both(kind, model, x, target=1, additional_forward_args=weight))
+
+
+def test_models_that_cannot_be_captured_are_runtime_errors_too():
+    model, (x,) = case("mlp")
+    for kind in (ours.Saliency, ours.GuidedBackprop, ours.LRP):
+        with pytest.raises(RuntimeError) as error:
+            kind(model).attribute(x[:, :5], target=1)
+        assert isinstance(error.value, rx.UnsupportedNode)
+
+
+def test_graph_modules_and_torchscript():
+    model, (x,) = case("mlp")
+    traced = torch.fx.symbolic_trace(model)
+    for kind in CLASSES:
+        agree(kind(traced).attribute(x, 1), kind(model).attribute(x, 1))
+    scripted = torch.jit.trace(model, x)
+    for kind in (ours.Saliency, ours.InputXGradient):
+        agree(*both(kind, scripted, x, target=1))
+    with pytest.raises(AssertionError, match="TorchScript"):
+        ours.GuidedBackprop(scripted)
+
+
+def test_functions_that_answer_for_all_rows_together():
+    model, (x,) = case("mlp")
+
+    def summed(x):
+        return model(x).sum(0, keepdim=True)
+
+    for kind in (ours.Saliency, ours.InputXGradient):
+        agree(*both(kind, summed, x, target=2))
+    agree(*both(ours.IntegratedGradients, summed, x, target=2, internal_batch_size=3))
+
+
+def test_copies_and_pickles():
+    model, (x,) = case("mlp")
+    for kind in (*CLASSES, ours.LRP, ours.IntegratedGradients, ours.DeepLift, ours.FeatureAblation, ours.Lime):
+        attributor = kind(model)
+        value = attributor.attribute(x, target=1)
+        for twin in (copy.deepcopy(attributor), pickle.loads(pickle.dumps(attributor))):
+            if kind is not ours.Lime:
+                assert torch.equal(twin.attribute(x, target=1), value)

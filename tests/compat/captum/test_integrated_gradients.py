@@ -9,7 +9,7 @@ from torch import nn
 
 from reluxfast.compat import captum as ours
 from reluxfast.compat.captum.integrated_gradients import METHODS
-from tests.compat.captum.models import MODELS, built, case, rows
+from tests.compat.captum.models import MODELS, built, case, rows, shared
 from tests.compat.captum.parity import agree, both, same_error
 from tests.support import assert_close
 
@@ -79,7 +79,7 @@ class OutOfPlace(nn.Module):
 @pytest.mark.parametrize("of_input", [False, True])
 @pytest.mark.parametrize("layer", [*LAYERS, "bn1"])
 def test_every_layer(layer, of_input):
-    model, (x,) = built(OutOfPlace), rows(((3, 11, 9),))
+    model, (x,) = shared(OutOfPlace), rows(((3, 11, 9),))
     options = {"n_steps": 6, "attribute_to_layer_input": of_input, "return_convergence_delta": True}
     (values, delta), (expected, their_delta) = both(
         ours.LayerIntegratedGradients, model, x, 0.2, [1, 0, 3], construct=(getattr(model, layer),), **options
@@ -89,7 +89,7 @@ def test_every_layer(layer, of_input):
 
 
 def test_a_layer_before_an_in_place_relu_too():
-    in_place, model, (x,) = built(MODELS["cnn"][0]), built(OutOfPlace), rows(((3, 11, 9),))
+    in_place, model, (x,) = shared(MODELS["cnn"][0]), shared(OutOfPlace), rows(((3, 11, 9),))
     values = [ours.LayerIntegratedGradients(m, m.bn1).attribute(x, target=1) for m in (in_place, model)]
     assert_close(values[0], values[1], 1e-6)
 
@@ -115,7 +115,7 @@ class Branches(nn.Module):
 
 
 def test_lists_of_layers():
-    model, (x,) = built(Branches), rows(((7,),))
+    model, (x,) = shared(Branches), rows(((7,),))
     found = both(ours.LayerIntegratedGradients, model, x, target=1, construct=([model.a, model.relu2],), n_steps=6)
     agree(*found)
     agree(*both(ours.LayerIntegratedGradients, model, x, target=1, construct=(model.a, None, False), n_steps=6))
@@ -131,3 +131,63 @@ def test_what_is_refused():
     same_error(ours.IntegratedGradients, model, x)
     with pytest.raises(AssertionError, match="rows"):
         ours.IntegratedGradients(model).compute_convergence_delta(x[:2], 0, x, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_types_are_answered_in_float32(dtype):
+    model, (x,) = built(MODELS["mlp"][0]).to(dtype), tuple(v.to(dtype) for v in rows(((7,),)))
+    exact = model.float()
+    expected = ours.IntegratedGradients(exact).attribute(x.float(), target=1, n_steps=6)
+    inner = ours.LayerIntegratedGradients(exact, exact.relu1).attribute(x.float(), target=1, n_steps=6)
+    model = built(MODELS["mlp"][0]).to(dtype)
+    theirs = both(ours.IntegratedGradients, model, x, target=1, n_steps=6)[1]
+    for forward in (model, lambda z: model(z)):
+        found = ours.IntegratedGradients(forward).attribute(x, target=1, n_steps=6)
+        assert found.dtype == theirs.dtype == torch.float32
+        assert_close(found, expected, 2e-2)
+    found = ours.LayerIntegratedGradients(model, model.relu1).attribute(x, target=1, n_steps=6)
+    assert found.dtype == torch.float32
+    assert_close(found, inner, 2e-2)
+
+
+def test_baselines_that_broadcast():
+    model, (x,) = case("cnn")
+    for baselines in (torch.rand(1, 3, 1, 1), torch.rand(1, 1, 11, 9)):
+        agree(*both(ours.IntegratedGradients, model, x, baselines, 1, n_steps=4))
+
+
+class Text(nn.Module):
+    """Tokens and an offset of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.linear1, self.relu, self.linear2 = (
+            nn.Embedding(9, 4),
+            nn.Linear(20, 8),
+            nn.ReLU(),
+            nn.Linear(8, 3),
+        )
+
+    def forward(self, tokens, shift=None):
+        x = self.embedding(tokens if shift is None else (tokens + shift) % 9)
+        return self.linear2(self.relu(self.linear1(x.flatten(1))))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_tokens_in_front_of_an_embedding(dtype):
+    model, tokens = shared(Text, dtype), torch.tensor([[1, 2, 3, 4, 5], [0, 8, 8, 1, 1], [7, 6, 5, 4, 3]])
+    layer = {"construct": (model.embedding,)}
+    zeros, shift = torch.zeros_like(tokens), torch.tensor([[1], [2], [3]])
+    tolerance = None if dtype == torch.float32 else 1e-6  # Captum's weights are float32
+    options = {"n_steps": 6, "return_convergence_delta": True}
+    found, expected = both(ours.LayerIntegratedGradients, model, tokens, zeros, [0, 1, 2], shift, **options, **layer)
+    agree(found[0], expected[0], tolerance=tolerance)
+    assert (found[1] - expected[1]).abs().max() <= 1e-5
+    for kind, target in ((ours.LayerGradientXActivation, {"target": 1}), (ours.LayerActivation, {})):
+        agree(*both(kind, model, tokens, additional_forward_args=(shift,), **target, **layer))
+        for name in ("linear1", "relu"):
+            agree(
+                *both(kind, model, tokens, **target, construct=(getattr(model, name),), attribute_to_layer_input=True)
+            )
+    with pytest.raises(RuntimeError, match="floating-point"):
+        ours.IntegratedGradients(model).attribute(tokens, target=1)

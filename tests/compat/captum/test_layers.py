@@ -8,7 +8,7 @@ from torch import nn
 
 from reluxfast.compat import captum as ours
 from reluxfast.errors import InvalidInput
-from tests.compat.captum.models import CNN, FunctionalCNN, built, case, rows
+from tests.compat.captum.models import CNN, FunctionalCNN, case, rows, shared
 from tests.compat.captum.parity import agree, attr, both, quietly, same_error
 from tests.support import assert_untouched, fingerprint
 
@@ -74,7 +74,7 @@ class Reused(nn.Module):
 @pytest.mark.parametrize("layer", ["relu", "again"])
 @pytest.mark.parametrize("kind", [ours.LayerGradientXActivation, ours.LayerActivation])
 def test_a_layer_called_twice_means_its_last_call(kind, layer):
-    model, (x,) = built(Reused), rows(((7,),))
+    model, (x,) = shared(Reused), rows(((7,),))
     agree(*both(kind, model, x, construct=(getattr(model, layer),), **arguments(kind)))
 
 
@@ -91,7 +91,7 @@ def test_guided_grad_cam_of_several_inputs_leaves_out_what_is_no_image():
 
 
 def test_guided_grad_cam_of_functional_relus():
-    twin, model, (x,) = built(CNN), built(FunctionalCNN), rows(((3, 11, 9),))
+    twin, model, (x,) = shared(CNN), shared(FunctionalCNN), rows(((3, 11, 9),))
     expected = quietly(lambda: attr.GuidedGradCam(twin, twin.conv2).attribute(x.clone(), 1))
     agree(ours.GuidedGradCam(model, model.conv2).attribute(x, 1), expected)
 
@@ -111,7 +111,7 @@ def test_layers_that_are_refused():
             kind(model, "conv1").attribute(x, **arguments(kind))
         with pytest.raises(AssertionError, match="forward of a Module"):
             kind(lambda x: model(x), model.conv1).attribute(x, **arguments(kind))
-        with pytest.raises(InvalidInput, match="module of the explained model"):
+        with pytest.raises(AssertionError, match="module of the explained model"):
             kind(model, nn.ReLU()).attribute(x, **arguments(kind))
     same_error(ours.LayerGradCam, model, x, None, construct=(model.conv1,))
 
@@ -137,3 +137,36 @@ def test_what_other_code_relies_on():
         )
         assert a.get_name() == b.get_name() and callable(type(a).attribute.__wrapped__)
         assert getattr(a, "layer", None) is getattr(b, "layer", None)
+
+
+class Several(nn.Module):
+    """Returns more than logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear1, self.relu, self.linear2 = nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 4)
+
+    def forward(self, x):
+        hidden = self.relu(self.linear1(x))
+        return {"logits": self.linear2(hidden), "hidden": hidden}
+
+
+def test_models_that_return_several_tensors():
+    model, (x,) = shared(Several), rows(((7,),))
+    for layer in (model.linear1, model.relu, model.linear2):
+        agree(*both(ours.LayerActivation, model, x, construct=(layer,)))
+    for kind in (ours.NeuronGradient, ours.NeuronGuidedBackprop):
+        agree(*both(kind, model, x, 2, construct=(model.linear2,)))
+    with pytest.raises(RuntimeError, match="not one tensor"):
+        ours.LayerGradCam(model, model.relu).attribute(x, 1)
+
+
+def test_values_with_a_history_are_refused():
+    model, (x,) = case("cnn")
+    for kind in (ours.LayerGradCam, ours.LayerGradientXActivation, ours.LayerIntegratedGradients):
+        attributor = kind(model, model.conv2)
+        with pytest.raises(InvalidInput, match="create_graph"):
+            attributor.attribute(x, target=1, grad_kwargs={"create_graph": True})
+        assert attributor.attribute(x, target=1, grad_kwargs={"retain_graph": True}).shape == (3, 8, 2, 1)[:1] + (
+            (1, 2, 1) if kind is ours.LayerGradCam else (8, 2, 1)
+        )

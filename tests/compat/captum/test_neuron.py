@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reluxfast.compat import captum as ours
-from tests.compat.captum.models import CNN, FunctionalCNN, built, case, rows
+from tests.compat.captum.models import CNN, FunctionalCNN, case, rows, shared
 from tests.compat.captum.parity import agree, attr, both, quietly, same_error
 
 CLASSES = [ours.NeuronGradient, ours.NeuronGuidedBackprop, ours.NeuronDeconvolution]
@@ -18,6 +18,7 @@ SELECTORS = [
     ("linear2", (0,)),
     ("relu3", lambda value: value[:, 1] * value[:, 2]),
     ("pool1", lambda value: value.flatten(1).amax(1)),
+    ("relu1", lambda value: value.sum()),
 ]
 
 
@@ -44,7 +45,7 @@ def test_several_inputs_and_further_arguments(kind):
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_functional_relus(kind):
-    twin, model, (x,) = built(CNN), built(FunctionalCNN), rows(((3, 11, 9),))
+    twin, model, (x,) = shared(CNN), shared(FunctionalCNN), rows(((3, 11, 9),))
     expected = quietly(lambda: getattr(attr, kind.__name__)(twin, twin.linear1).attribute(x.clone(), 3))
     agree(kind(model, model.linear1).attribute(x, 3), expected)
 

@@ -7,6 +7,7 @@ import types
 import pytest
 
 from reluxfast.compat import captum as ours
+from reluxfast.errors import InvalidInput
 from tests.compat.captum.models import case
 from tests.compat.captum.parity import attr
 
@@ -67,3 +68,25 @@ def test_modules_that_took_the_names_before():
     with ours.patch(user):
         assert user.Explain is ours.Saliency and user.IntegratedGradients is ours.IntegratedGradients
     assert user.Explain is theirs and user.other == 3
+
+
+def test_patches_end_in_any_order():
+    original = attr.LRP
+    first, second = ours.patch(), ours.patch()
+    first.undo()
+    assert attr.LRP is ours.LRP
+    second.undo()
+    assert attr.LRP is original
+
+
+def test_what_is_no_module():
+    with pytest.raises(InvalidInput, match="imported modules"):
+        ours.patch("captum")
+
+
+def test_other_names_are_captums():
+    from reluxfast.compat.captum import GradientShap, visualization
+
+    assert GradientShap is attr.GradientShap and visualization is attr.visualization
+    with pytest.raises(AttributeError, match="NoSuchThing"):
+        ours.NoSuchThing  # noqa: B018

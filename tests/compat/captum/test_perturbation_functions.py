@@ -12,7 +12,7 @@ from reluxfast.captured import captured
 from reluxfast.compat.captum import perturbation as ours
 from reluxfast.compat.captum.perturbation import rows as of_rows
 from reluxfast.errors import InvalidInput
-from tests.compat.captum.models import built, case, rows
+from tests.compat.captum.models import built, case, rows, shared
 from tests.compat.captum.parity import agree, both, same_error
 from tests.compat.captum.perturbed import FITTED, MASKED, SMALL, Tokens, same
 
@@ -160,7 +160,7 @@ def test_modules_that_cannot_be_captured(monkeypatch):
             return torch.stack(rows)
 
     for kind in MASKED:
-        same(kind, built(Branches), *rows(((7,),)), target=[0, 2, 1], feature_mask=FEW)
+        same(kind, shared(Branches), *rows(((7,),)), target=[0, 2, 1], feature_mask=FEW)
     model, tried = built(Branches), []
 
     def counted(*arguments):
@@ -207,7 +207,7 @@ def test_empty_inputs():
         assert kind(model).attribute(x[:0], target=1, **options).shape == (0, 7)
         assert kind(lambda b: model(b)).attribute(x[:0], target=1, **options).shape == (0, 7)
     for kind in FITTED:
-        assert "at least one example" in str(same_error(kind, model, x[:0], target=1))
+        assert kind(model).attribute(x[:0], target=1).shape == (0, 7)
 
     def f(a: Tensor, b: Tensor) -> Tensor:
         return model(a)[:, 0] + b.sum(1)
@@ -215,3 +215,13 @@ def test_empty_inputs():
     for kind in (ours.FeatureAblation, ours.ShapleyValueSampling):
         found, expected = both(kind, f, (x, x[:, :0]), same_seed=True, **SMALL[kind])
         agree(found, expected)
+
+
+@pytest.mark.parametrize("kind", [ours.FeatureAblation, ours.ShapleyValueSampling, ours.ShapleyValues])
+def test_elements_that_are_examples(kind):
+    """As masks of edges: a vector whose elements stand in dimension 0, and one output for all of them."""
+
+    def f(mask: Tensor) -> Tensor:
+        return torch.stack([mask.sum() ** 2, mask[0] * mask[1]]).unsqueeze(0)
+
+    same(kind, f, torch.tensor([0.5, -1.0, 2.0, 1.5]), target=1)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from reluxfast.compat import captum as compat
 from reluxfast.compat.captum import perturbation as ours
-from tests.compat.captum.models import CNN, FunctionalCNN, Maps, Regression, TwoInputs, built, rows
+from tests.compat.captum.models import CNN, FunctionalCNN, Maps, Regression, TwoInputs, built, case, rows, shared
 from tests.compat.captum.parity import agree, attr, both, quietly
-from tests.compat.captum.perturbed import FITTED, MASKED, SEVERAL, SMALL, Tokens, network, same, shared
+from tests.compat.captum.perturbed import FITTED, MASKED, SEVERAL, SMALL, Tokens, same
 from tests.support import assert_close
 
 TARGETS = [1, -1, (2,), [0, 3, 1], torch.tensor([3, 0, 2]), torch.tensor(2), torch.tensor([1]), [(1,), (0,), (3,)]]
@@ -39,7 +39,7 @@ def blocks(x: Tensor, size: int = 3) -> Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("kind", SMALL)
 def test_mlp(kind, dtype):
-    model, (x,) = shared("mlp", dtype=dtype)
+    model, (x,) = case("mlp", dtype=dtype)
     wide = dtype == torch.float64 and kind is not ours.FeatureAblation
     same(kind, model, x, target=1, wide=wide, **options(kind))
     # A function is called as it is; nothing is known of it.
@@ -49,20 +49,20 @@ def test_mlp(kind, dtype):
 @pytest.mark.parametrize("name", ["cnn", "conv1d", "conv3d"])
 @pytest.mark.parametrize("kind", SMALL)
 def test_convolutions(kind, name):
-    model, (x,) = shared(name, 2)
+    model, (x,) = case(name, 2)
     few = {} if kind is ours.Occlusion else {"feature_mask": blocks(x, 5 if name == "conv3d" else 6)}
     same(kind, model, x, target=[2, 0], **{**options(kind, name), **few})
 
 
 @pytest.mark.parametrize("kind", [ours.FeatureAblation, ours.ShapleyValueSampling])
 def test_every_pixel(kind):
-    model, (x,) = shared("cnn", 2)
+    model, (x,) = case("cnn", 2)
     same(kind, model, x, target=3)
     same(kind, model, x.to(memory_format=torch.channels_last), target=3)
 
 
 def test_functional_relus():
-    model, twin = built(FunctionalCNN), built(CNN)
+    model, twin = shared(FunctionalCNN), shared(CNN)
     (x,) = rows(((3, 11, 9),))
     for kind in MASKED:
         torch.manual_seed(3)
@@ -73,7 +73,7 @@ def test_functional_relus():
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("kind", SMALL)
 def test_five_forms_of_target(kind, target):
-    model, (x,) = shared("mlp")
+    model, (x,) = case("mlp")
     if kind in FITTED and isinstance(target, torch.Tensor) and not target.dim():
         # Captum asks for the length of whatever is a Tensor.
         torch.manual_seed(3)
@@ -86,12 +86,12 @@ def test_five_forms_of_target(kind, target):
 @pytest.mark.parametrize("target", [(1, 4), (-1, 0), [(0, 1), (2, 2), (1, 0)]], ids=str)
 @pytest.mark.parametrize("kind", SMALL)
 def test_outputs_of_more_dimensions(kind, target):
-    same(kind, network(Maps), *rows(((7,),)), target=target, **options(kind))
+    same(kind, shared(Maps), *rows(((7,),)), target=target, **options(kind))
 
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_one_output(kind):
-    same(kind, built(Regression), *rows(((7,),)), **options(kind))
+    same(kind, shared(Regression), *rows(((7,),)), **options(kind))
 
 
 @pytest.mark.parametrize("make", [Maps, CNN])
@@ -101,15 +101,15 @@ def test_several_outputs(kind, make):
     (x,) = rows((shape,))
     mask = FEW if make is Maps else blocks(x, 6)
     for target in (None, 2) if make is Maps else (None,):
-        found = same(kind, network(make), x, target=target, feature_mask=mask)
+        found = same(kind, shared(make), x, target=target, feature_mask=mask)
         outputs = {(Maps, None): (3, 5), (Maps, 2): (5,), (CNN, None): (4,)}[make, target]
         assert found.shape == ((3, *outputs, *shape) if kind is not ours.FeatureAblation else found.shape)
-    model = network(make)
+    model = shared(make)
     same(kind, lambda batch: model(batch), x, feature_mask=mask)
 
 
 def test_several_outputs_under_windows():
-    found = same(ours.Occlusion, network(Maps), *rows(((7,),)), target=1, sliding_window_shapes=(2,))
+    found = same(ours.Occlusion, shared(Maps), *rows(((7,),)), target=1, sliding_window_shapes=(2,))
     assert found.shape == (15, 7)
 
 
@@ -119,7 +119,7 @@ BASELINES = ["none", "number", "one row", "broadcast", "each row"]
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("kind", SMALL)
 def test_baselines(kind, baseline):
-    model, (x,) = shared("mlp")
+    model, (x,) = case("mlp")
     given = torch.randn(3, 7, generator=torch.Generator().manual_seed(5))
     chosen = {"none": None, "number": 0.7, "one row": given[:1], "broadcast": given[:1], "each row": given}[baseline]
     for f in (model, lambda batch: model(batch)):
@@ -130,7 +130,7 @@ def test_baselines(kind, baseline):
 @pytest.mark.parametrize("kind", MASKED)
 def test_a_baseline_for_each_row_on_every_path(kind, name):
     """By the perceptron's kernel, behind a first map, through the engine."""
-    model, (x,) = shared(name, 4)
+    model, (x,) = case(name, 4)
     start = torch.randn(x.shape, generator=torch.Generator().manual_seed(6))
     mask = FEW if name == "mlp" else blocks(x, 6)
     same(kind, model, x, baselines=start, target=[1, 0, 3, 3], feature_mask=mask)
@@ -155,7 +155,7 @@ EXTRA = [
     ("kind", "extra"), [(k, e) for k in SMALL for e in EXTRA if k not in FITTED or captum_takes(e)], ids=str
 )
 def test_several_inputs_and_further_arguments(kind, extra):
-    model, x = shared("two_inputs")
+    model, x = case("two_inputs")
     start = torch.randn(x[0].shape, generator=torch.Generator().manual_seed(6))
     # Features go across inputs, and their numbers have gaps.
     masks = (blocks(x[0], 5) * 3, torch.tensor([[0, 1, 1, 3, 3]]))
@@ -168,13 +168,13 @@ def test_several_inputs_and_further_arguments(kind, extra):
 
 @pytest.mark.parametrize("kind", [ours.FeatureAblation, ours.ShapleyValueSampling, ours.Lime])
 def test_several_inputs_without_masks(kind):
-    model, x = shared("two_inputs")
+    model, x = case("two_inputs")
     same(kind, model, x, target=1, additional_forward_args=(torch.tensor([0.5, -2.0, 1.5]),))
 
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_indices_of_an_embedding(kind):
-    model = built(Tokens)
+    model = shared(Tokens)
     tokens = torch.randint(1, 50, (3, 4), generator=torch.Generator().manual_seed(2))
     given = {"sliding_window_shapes": (2,)} if kind is ours.Occlusion else {}
     same(kind, model, tokens, target=[0, 2, 1], **given)
@@ -185,7 +185,7 @@ def test_indices_of_an_embedding(kind):
 
 @pytest.mark.parametrize("kind", [ours.FeatureAblation, ours.ShapleyValueSampling, ours.ShapleyValues, ours.Lime])
 def test_masks_of_each_row(kind):
-    model, (x,) = shared("mlp", 4)
+    model, (x,) = case("mlp", 4)
     mask = torch.tensor([[0, 0, 1, 2, 2, 3, 1], [3, 2, 1, 0, 0, 0, 0], [0, 0, 1, 2, 2, 3, 1], [1, 1, 1, 1, 0, 1, 1]])
     same(kind, model, x, target=[0, 1, 2, 3], feature_mask=mask)
     start = torch.randn(x.shape, generator=torch.Generator().manual_seed(6))
@@ -200,7 +200,7 @@ def test_masks_of_each_row(kind):
 
 @pytest.mark.parametrize("kind", MASKED)
 def test_numbers_of_features_with_gaps(kind):
-    model, (x,) = shared("mlp")
+    model, (x,) = case("mlp")
     same(kind, model, x, target=1, feature_mask=torch.tensor([[0, 4, 4, 2, 2, 2, 4]]))
     if kind in (ours.Lime, ours.KernelShap, ours.FeatureAblation):
         same(kind, model, x, target=1, feature_mask=torch.tensor([[9, 7, 7, 8, 8, 7, 9]]))
@@ -208,7 +208,7 @@ def test_numbers_of_features_with_gaps(kind):
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_values_do_not_depend_on_perturbations_per_eval(kind):
-    model, (x,) = shared("mlp")
+    model, (x,) = case("mlp")
     for at_once in (2, 5, 100):
         same(kind, model, x, target=1, perturbations_per_eval=at_once, **options(kind))
         same(kind, lambda b: model(b), x, target=1, perturbations_per_eval=at_once, **options(kind))
@@ -216,7 +216,7 @@ def test_values_do_not_depend_on_perturbations_per_eval(kind):
 
 @pytest.mark.parametrize("kind", [ours.Lime, ours.KernelShap])
 def test_weights_alone(kind):
-    model, (x,) = shared("mlp")
+    model, (x,) = case("mlp")
     assert same(kind, model, x, target=1, feature_mask=FEW[None], return_input_shape=False).shape == (3, 4)
     assert same(kind, model, x[:1], target=1, feature_mask=FEW[None], return_input_shape=False).shape == (1, 4)
 
@@ -224,7 +224,7 @@ def test_weights_alone(kind):
 @pytest.mark.parametrize("shapes", [(2,), (3,), (7,), (1,)])
 @pytest.mark.parametrize("stride", [None, 1, (1,)])
 def test_windows_of_a_table(shapes, stride):
-    model, (x,) = shared("mlp")
+    model, (x,) = case("mlp")
     same(ours.Occlusion, model, x, target=1, sliding_window_shapes=shapes, strides=stride)
 
 
@@ -239,7 +239,7 @@ def test_windows_of_a_table(shapes, stride):
     ],
 )
 def test_windows_of_images(window, stride):
-    model, (x,) = shared("cnn", 2)
+    model, (x,) = case("cnn", 2)
     start = torch.randn(x.shape, generator=torch.Generator().manual_seed(6))
     same(ours.Occlusion, model, x, target=1, sliding_window_shapes=window, strides=stride, baselines=start)
 
@@ -271,7 +271,7 @@ def test_examples_of_the_documentation():
 
 def test_exact_values_of_more_features_than_captum_can():
     """They sum to what the output gains, and orders without end come to them."""
-    model, (x,) = shared("mlp", dtype=torch.float64)
+    model, (x,) = case("mlp", dtype=torch.float64)
     exact = ours.ShapleyValues(model).attribute(x, target=2)
     gain = model(x)[:, 2] - model(torch.zeros_like(x))[:, 2]
     assert_close(exact.sum(1), gain.detach(), 1e-12)
@@ -294,7 +294,7 @@ def test_results_of_captum_are_those_of_wide_networks():
 @pytest.mark.parametrize("kind", [ours.FeatureAblation, ours.Occlusion, ours.ShapleyValueSampling])
 def test_noise_tunnels(kind):
     """Captum's over ours, and ours over ours."""
-    model, (x,) = shared("mlp")
+    model, (x,) = case("mlp")
     start = torch.randn(x.shape, generator=torch.Generator().manual_seed(6))
     peer = getattr(attr, kind.__name__)
     found = []
@@ -310,7 +310,7 @@ def test_noise_tunnels(kind):
 def test_infidelity_of_captum():
     from captum.metrics import infidelity
 
-    model, (x,) = shared("mlp")
+    model, (x,) = case("mlp")
 
     def noise(inputs: Tensor) -> tuple[Tensor, Tensor]:
         step = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(1)) * 0.1

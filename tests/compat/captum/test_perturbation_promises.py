@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reluxfast.compat.captum import perturbation as ours
 from reluxfast.errors import InvalidInput
-from tests.compat.captum.models import Maps, built, case
+from tests.compat.captum.models import Maps, case, shared
 from tests.compat.captum.parity import attr, both, quietly, same_error
 from tests.compat.captum.perturbed import FITTED, MASKED, SMALL, Tokens
 from tests.support import assert_close, assert_untouched, fingerprint
@@ -60,7 +60,7 @@ def test_arguments_of_the_wrong_kind(kind):
     for target in (4, -5, [0, 1, 4], [0, 1], "1", 1.0, torch.tensor([[1], [2], [0]]), (1, 2), ["a", "b", "c"]):
         same_error(kind, model, x, target=target, **more)
     for target in ([0, 1, 2], torch.tensor([0, 1, 2])):
-        same_error(kind, built(Maps), x, target=target, **more)
+        same_error(kind, shared(Maps), x, target=target, **more)
     same_error(kind, model, x, baselines="none", target=1, **more)
 
 
@@ -171,7 +171,7 @@ def test_functions_may_write_into_what_they_are_given():
 
 def test_eight_threads():
     model, (x,) = case("mlp", 8)
-    text = built(Tokens)
+    text = shared(Tokens)
     tokens = torch.randint(0, 50, (8, 4), generator=torch.Generator().manual_seed(2))
     jobs = [
         (kind(f), inputs, needed(kind))

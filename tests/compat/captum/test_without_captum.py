@@ -41,6 +41,10 @@ except ImportError as error:
     assert "captum" in str(error)
 else:
     raise AssertionError("patch without Captum")
+try:
+    rc.visualization
+except ImportError as error:
+    assert "captum.attr.visualization" in str(error)
 assert "captum" not in sys.modules
 print("right")
 """

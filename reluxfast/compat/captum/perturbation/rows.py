@@ -147,7 +147,7 @@ def _batch_as_row(
         source=Source(FunctionModel(outputs, order, as_array=False, padded=False), "function"),
         order=order,
         x=x.view(1, -1),
-        background=background.expand(examples, -1).reshape(1, -1),
+        background=background.expand(examples, -1).reshape(1, -1).contiguous(),
         place=tuple(steps + place for place in packing.place),
         shapes=packing.shapes,
         output=tuple(output.shape),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,15 +27,18 @@ def get_exp_kernel_similarity_function(
     if distance_mode not in ("cosine", "euclidean"):
         raise InvalidInput("distance_mode", "must be 'cosine' or 'euclidean'", repr(distance_mode))
 
-    def similarity(original_input: Any, perturbed_input: Any, _: Any, **kwargs: Any) -> float:
-        one, other = _vector(original_input), _vector(perturbed_input)
-        if distance_mode == "cosine":
-            distance = 1 - float(torch.cosine_similarity(one, other, dim=0))
-        else:
-            distance = float(torch.linalg.vector_norm(one - other))
-        return math.exp(-(distance**2) / (2 * kernel_width**2))
+    return partial(_similarity, distance_mode, kernel_width)
 
-    return similarity
+
+def _similarity(
+    distance_mode: str, kernel_width: float, original_input: Any, perturbed_input: Any, _: Any, **kwargs: Any
+) -> float:
+    one, other = _vector(original_input), _vector(perturbed_input)
+    if distance_mode == "cosine":
+        distance = 1 - float(torch.cosine_similarity(one, other, dim=0))
+    else:
+        distance = float(torch.linalg.vector_norm(one - other))
+    return math.exp(-(distance**2) / (2 * kernel_width**2))
 
 
 def _vector(inputs: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
