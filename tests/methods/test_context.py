@@ -10,6 +10,7 @@ import reluxfast as rx
 from reluxfast.captured import Captured, captured
 from reluxfast.errors import InvalidInput
 from reluxfast.explainer import attribute_captured, make_run, prepared
+from reluxfast.methods.run import Run
 from reluxfast.relevance.layers import layer_inputs, layer_value
 from tests.device import DEVICE
 from tests.support import assert_close
@@ -182,3 +183,41 @@ def test_networks_that_begin_inside():
     both = engine.starting_at(second, layer_value(graph, model.first, known.path_of))
     made = both.outputs([x, value, 2 * value], True)
     assert_close(made, model.last(torch.relu(value) + torch.relu(2 * value) + x).detach(), 1e-12)
+
+
+class Text(nn.Module):
+    """Tokens, their places and a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.places, self.hidden, self.head = (
+            nn.Embedding(9, 4),
+            nn.Embedding(5, 4),
+            nn.Linear(22, 8),
+            nn.Linear(8, 3),
+        )
+
+    def forward(self, tokens, vector):
+        x = self.words((tokens + 1) % 9) + self.places(torch.arange(5, device=tokens.device))
+        return self.head(torch.relu(self.hidden(torch.cat([x.flatten(1), vector], 1))))
+
+
+def test_signals_end_where_explained_integers_lead():
+    torch.manual_seed(0)
+    model = Text().to(DEVICE).double().eval()
+    tokens, vector = torch.arange(20).view(4, 5) % 9, torch.randn(4, 2, dtype=torch.float64)
+    known = captured(model, (tokens, vector))
+    graph = known.engine().graph
+    root = layer_value(graph, model.words, known.path_of)
+    assert root in graph.roots and len(graph.roots) == 1
+    run = Run(known.engine(), True, [tokens, vector], 1, known.path_of)
+    walked = run.walk("gradient", stops=frozenset((root, graph.inputs[1])))
+    leaves = model.words((tokens + 1) % 9).detach().requires_grad_(), vector.clone().requires_grad_()
+    inner = leaves[0] + model.places(torch.arange(5))
+    output = model.head(torch.relu(model.hidden(torch.cat([inner.flatten(1), leaves[1]], 1))))
+    expected = torch.autograd.grad(output[:, 1].sum(), leaves)
+    for name, g in zip((root, graph.inputs[1]), expected, strict=True):
+        assert_close(walked.signals[name], g, 1e-12, name)
+    assert_close(walked.layers[root], leaves[0], 1e-12)
+    with pytest.raises(InvalidInput, match="floating-point"):
+        rx.gradient(model, (tokens, vector), 1)
