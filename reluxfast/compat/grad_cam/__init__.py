@@ -1,8 +1,8 @@
 """pytorch-grad-cam's classes on this engine: change the import, keep the code.
 
 `from reluxfast.compat.grad_cam import GradCAM` in the place of `from pytorch_grad_cam import GradCAM`, and likewise
-`.utils.image`, `.utils.model_targets`, `.guided_backprop` and `.ablation_layer`. pytorch-grad-cam need not be
-installed. What differs on purpose stands at `BaseCAM` and at each class.
+every module of a class, `.utils.image`, `.utils.model_targets`, `.utils.reshape_transforms` and `.utils.find_layers`.
+pytorch-grad-cam need not be installed. What differs on purpose stands at `BaseCAM` and at each class.
 """
 
 from reluxfast.compat.grad_cam.ablation_cam import AblationCAM

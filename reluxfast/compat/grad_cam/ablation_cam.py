@@ -8,8 +8,9 @@ from functools import partial
 from torch import Tensor, nn
 
 from reluxfast.compat.grad_cam.ablation_layer import AblationLayer
-from reluxfast.compat.grad_cam.base_cam import BaseCAM, Call, Layer
+from reluxfast.compat.grad_cam.base_cam import BaseCAM
 from reluxfast.compat.grad_cam.errors import WrongType
+from reluxfast.compat.grad_cam.requests import Call, Layer
 from reluxfast.compat.grad_cam.targets import fixed, scores
 from reluxfast.errors import InvalidInput
 from reluxfast.methods.cam_scores import ablation_weights, channels_to_ablate

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reluxfast.captured import captured
 from reluxfast.compat.grad_cam.errors import WrongType
+from reluxfast.compat.grad_cam.inputs import as_images, known_for
 from reluxfast.compat.grad_cam.targets import as_targets, seed_of
 from reluxfast.compat.grad_cam.utils.model_targets import ClassifierOutputTarget
 from reluxfast.errors import InvalidInput
@@ -55,13 +55,10 @@ class GuidedBackpropReLUModel:
         Raises:
             InvalidInput, UnsupportedNode.
         """
-        if not isinstance(input_img, Tensor) or input_img.dim() != 4 or not len(input_img):
-            given = tuple(input_img.shape) if isinstance(input_img, Tensor) else type(input_img).__name__
-            raise InvalidInput("input_img", "must hold images (N, C, H, W)", given)
-        x = input_img.to(self.device or input_img.device)
+        x = as_images(input_img, "input_img", (4,), self.device)
         targets = None if target_category is None else [ClassifierOutputTarget(target_category)] * len(x)
         seed = seed_of(as_targets(targets, len(x)))
-        values = attribute_captured(captured(self.model, (x,)), x, None, "guided_backprop", {}, seed=seed).values
+        values = attribute_captured(known_for(self.model, x), x, None, "guided_backprop", {}, seed=seed).values
         values = values.permute(0, 2, 3, 1)
         values = values[0] if len(values) == 1 else values
         return values if return_tensor else values.cpu().numpy()

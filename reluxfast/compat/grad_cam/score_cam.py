@@ -6,7 +6,8 @@ from functools import partial
 
 from torch import Tensor
 
-from reluxfast.compat.grad_cam.base_cam import BaseCAM, Call, Layer
+from reluxfast.compat.grad_cam.base_cam import BaseCAM
+from reluxfast.compat.grad_cam.requests import Call, Layer
 from reluxfast.compat.grad_cam.targets import fixed, scores
 from reluxfast.methods.cam_scores import score_weights
 

@@ -15,6 +15,7 @@ from reluxfast.compat.zennit.canonizers import (
     AttributeCanonizer,
     Canonizer,
     CompositeCanonizer,
+    MergeBatchNorm,
     NamedMergeBatchNorm,
     SequentialMergeBatchNorm,
 )
@@ -52,7 +53,12 @@ from reluxfast.compat.zennit.rules import (
     ZBox,
     ZPlus,
 )
-from reluxfast.compat.zennit.torchvision import ResNetCanonizer, VGGCanonizer
+from reluxfast.compat.zennit.torchvision import (
+    ResNetBasicBlockCanonizer,
+    ResNetBottleneckCanonizer,
+    ResNetCanonizer,
+    VGGCanonizer,
+)
 from reluxfast.compat.zennit.types import (
     Activation,
     AvgPool,
@@ -95,6 +101,7 @@ __all__ = [
     "LayerMapComposite",
     "Linear",
     "MaxPool",
+    "MergeBatchNorm",
     "MixedComposite",
     "NameLayerMapComposite",
     "NameMapComposite",
@@ -105,6 +112,8 @@ __all__ = [
     "ReLUBetaSmooth",
     "ReLUDeconvNet",
     "ReLUGuidedBackprop",
+    "ResNetBasicBlockCanonizer",
+    "ResNetBottleneckCanonizer",
     "ResNetCanonizer",
     "SequentialMergeBatchNorm",
     "SmoothGrad",

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from reluxfast.compat.zennit.attributes import check_attributes
 from reluxfast.compat.zennit.context import ModifiedModel
 from reluxfast.compat.zennit.core import Composite
 from reluxfast.compat.zennit.errors import WrongType
-from reluxfast.compat.zennit.walk import AttrOutput, check_signal, explain, outputs
+from reluxfast.compat.zennit.walk import AttrOutput, Signal, explain, outputs
 from reluxfast.errors import InvalidInput
 from reluxfast.progress import progress_bar
 
@@ -66,7 +67,7 @@ class Attributor(ABC):
         """
         if not isinstance(input, torch.Tensor):
             raise WrongType("input", "must be a Tensor", type(input).__name__)
-        return self.forward(input, self.attr_output if attr_output is None else attr_output)
+        return self.forward(input, Signal(self.attr_output if attr_output is None else attr_output))
 
     @property
     def inactive(self) -> Callable:
@@ -76,8 +77,8 @@ class Attributor(ABC):
         return self.composite.inactive
 
     @abstractmethod
-    def forward(self, input: torch.Tensor, attr_output: AttrOutput) -> Result:
-        """What a call returns, once `attr_output` is settled."""
+    def forward(self, input: torch.Tensor, attr_output_fn: AttrOutput) -> Result:
+        """What a call returns; `attr_output_fn` is `attr_output` as a function of the output, whatever was given."""
 
 
 class Gradient(Attributor):
@@ -100,13 +101,13 @@ class Gradient(Attributor):
         super().__init__(model, composite, attr_output)
         self.create_graph, self.retain_graph = create_graph, retain_graph
 
-    def grad(self, input: torch.Tensor, attr_output: AttrOutput) -> Result:
+    def grad(self, input: torch.Tensor, attr_output_fn: AttrOutput) -> Result:
         """Output and (modified) gradient at `input`."""
         composite = self.composite if self.composite is None or self.composite.active else None
-        return explain(self.model, composite, input, attr_output, self.create_graph)
+        return explain(self.model, composite, input, attr_output_fn, self.create_graph)
 
-    def forward(self, input: torch.Tensor, attr_output: AttrOutput) -> Result:
-        return self.grad(input, attr_output)
+    def forward(self, input: torch.Tensor, attr_output_fn: AttrOutput) -> Result:
+        return self.grad(input, attr_output_fn)
 
 
 class SmoothGrad(Gradient):
@@ -133,14 +134,14 @@ class SmoothGrad(Gradient):
         super().__init__(model, composite, attr_output, create_graph, retain_graph)
         self.noise_level, self.n_iter = noise_level, _count(n_iter)
 
-    def forward(self, input: torch.Tensor, attr_output: AttrOutput) -> Result:
+    def forward(self, input: torch.Tensor, attr_output_fn: AttrOutput) -> Result:
         axes = tuple(range(1, input.dim()))
         deviation = self.noise_level * (input.amax(axes, keepdim=True) - input.amin(axes, keepdim=True))
         total = torch.zeros_like(input)
         with progress_bar(total=self.n_iter, desc="smooth_grad", unit="sample") as bar:
             for left in reversed(range(self.n_iter)):
                 noisy = input + torch.randn_like(input) * deviation if left else input
-                output, gradient = self.grad(noisy, attr_output)
+                output, gradient = self.grad(noisy, attr_output_fn)
                 total = total + gradient / self.n_iter
                 bar.update(1)
         return output, total
@@ -169,13 +170,13 @@ class IntegratedGradients(Gradient):
         self.baseline_fn = torch.zeros_like if baseline_fn is None else baseline_fn
         self.n_iter = _count(n_iter)
 
-    def forward(self, input: torch.Tensor, attr_output: AttrOutput) -> Result:
+    def forward(self, input: torch.Tensor, attr_output_fn: AttrOutput) -> Result:
         baseline = self.baseline_fn(input)
         difference = input - baseline
         total = torch.zeros_like(input)
         with progress_bar(total=self.n_iter, desc="integrated_gradients", unit="step") as bar:
             for t in torch.linspace(1 / self.n_iter, 1.0, self.n_iter, device=input.device):
-                output, gradient = self.grad(baseline + t * difference, attr_output)
+                output, gradient = self.grad(baseline + t * difference, attr_output_fn)
                 total = total + gradient / self.n_iter
                 bar.update(1)
         values = total * difference
@@ -209,7 +210,9 @@ class Occlusion(Attributor):
         self.occlusion_fn = _keep if occlusion_fn is None else occlusion_fn
         self.window, self.stride = window, stride
 
-    def forward(self, input: torch.Tensor, attr_output: AttrOutput) -> Result:
+    def forward(self, input: torch.Tensor, attr_output_fn: AttrOutput) -> Result:
+        if self.composite is not None:
+            check_attributes(self.composite.canonizers, self.model, input)
         input = input.detach()
         total = torch.zeros_like(input)
         starts = self._starts(tuple(input.shape[1:]))
@@ -217,7 +220,7 @@ class Occlusion(Attributor):
             for start in starts:
                 mask = self._mask(input, start)
                 output = outputs(self.model, self.occlusion_fn(input, mask))
-                signal = check_signal(output if attr_output is None else attr_output, output)
+                signal = Signal(attr_output_fn)(output)
                 score = signal.detach().flatten(1).sum(1) if signal.dim() > 1 else signal.detach()
                 total += mask * score.view(-1, *[1] * (input.dim() - 1))
                 bar.update(1)

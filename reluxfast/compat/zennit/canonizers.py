@@ -29,30 +29,35 @@ class Canonizer:
         raise NotHere("canonizers change no model here; pass them to a composite, which is all they are needed for")
 
 
-class SequentialMergeBatchNorm(Canonizer):
-    """Folds batch norms wherever the network's graph allows it, in whatever order modules were defined."""
+class MergeBatchNorm(Canonizer):
+    """Base class of those that fold batch norms."""
 
     folds = True
 
 
-class NamedMergeBatchNorm(Canonizer):
+class SequentialMergeBatchNorm(MergeBatchNorm):
+    """Folds batch norms wherever the network's graph allows it, in whatever order modules were defined."""
+
+
+class NamedMergeBatchNorm(MergeBatchNorm):
     """As `SequentialMergeBatchNorm`: the graph says which batch norm follows which layer, so names are not needed.
 
     Args:
         name_map: ((layer names), batch norm name) pairs, kept and not looked at.
     """
 
-    folds = True
-
     def __init__(self, name_map: Sequence[tuple[Sequence[str], str]]):
         self.name_map = name_map
 
 
 class AttributeCanonizer(Canonizer):
-    """Accepted without effect: additions need no module here to be seen.
+    """Without effect where the model computes the same with the attributes, else refused.
+
+    Additions need no module here to be seen. With each explanation the attributes are set on a copy of the model, which
+    shares its parameters, and output and gradient are compared; an InvalidInput where they differ.
 
     Args:
-        attribute_map: (name, module) -> attributes or None, kept and never called.
+        attribute_map: (name, module) -> attributes or None, called with modules of the copy.
     """
 
     def __init__(self, attribute_map: Callable[[str, nn.Module], dict[str, Any] | None]):
@@ -78,7 +83,8 @@ def checked(canonizers: Sequence[Canonizer] | None) -> list[Canonizer]:
     """`canonizers` as a list.
 
     Raises:
-        WrongType: one of them is none of this module's, so that it is not known what it would do.
+        WrongType: one of them is none of this module's or overrides what it does, so that it is not known what it
+            would do.
     """
     listed = list(canonizers or ())
     for canonizer in listed:
@@ -86,4 +92,8 @@ def checked(canonizers: Sequence[Canonizer] | None) -> list[Canonizer]:
             rule = "must hold canonizers of reluxfast.compat.zennit"
             remedy = "One of your own would rewrite the model, which is only read here; rewrite it beforehand"
             raise WrongType("canonizers", rule, type(canonizer).__name__, remedy)
+        for name in ("apply", "register", "merge_batch_norm"):
+            if getattr(type(canonizer), name, None) is not getattr(Canonizer, name, None):
+                rule = f"must leave {name} alone, which would change the model and is never called here"
+                raise WrongType("canonizers", rule, f"{type(canonizer).__name__}, which overrides {name}")
     return listed

@@ -7,7 +7,7 @@ layer maps as the layer of PyTorch that does the same, x + y as `Sum`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -246,9 +246,16 @@ class BetaSmooth(LayerMapComposite):
     Args:
         beta_smooth: the larger, the nearer to the ReLU's own derivative.
         layer_map, canonizers: as for `EpsilonPlus`.
+        zero_params: without effect: ReLUs have no parameters. To be named: not all versions of Zennit have it.
     """
 
-    def __init__(self, beta_smooth: float = 10.0, layer_map: LayerMap | None = None, canonizers: Canonizers = None):
+    def __init__(
+        self,
+        beta_smooth: float = 10.0,
+        layer_map: LayerMap | None = None,
+        canonizers: Canonizers = None,
+        zero_params: rules.Names = None,
+    ):
         super().__init__([*(layer_map or ()), (nn.ReLU, rules.ReLUBetaSmooth(beta_smooth))], canonizers)
 
 
@@ -284,12 +291,25 @@ COMPOSITES: dict[str, type[Composite]] = {
 }
 
 
+def register_composite(name: str) -> Callable[[type[Composite]], type[Composite]]:
+    """Decorator: puts a class into `COMPOSITES`."""
+
+    def register(composite: type[Composite]) -> type[Composite]:
+        COMPOSITES[name] = composite
+        return composite
+
+    return register
+
+
+def layer_map_base(stabilizer: float = 1e-6) -> list[tuple[type, Rule]]:
+    """What composites that carry relevance through every layer do but for convolutions and linear layers."""
+    norm = rules.Norm(stabilizer)
+    return [(Activation, rules.Pass()), (Sum, norm), (AvgPool, norm), (BatchNorm, rules.Pass())]
+
+
 def _by_type(layer_map: LayerMap, module: nn.Module) -> Rule | None:
     return next((rule for types, rule in layer_map if isinstance(module, types)), None)
 
 
 def _weighted(convolution: Rule, linear: Rule, stabilizer: float) -> LayerMap:
-    """The map of composites that carry relevance through every layer."""
-    norm = rules.Norm(stabilizer)
-    others = [(Activation, rules.Pass()), (Sum, norm), (AvgPool, norm), (BatchNorm, rules.Pass())]
-    return [*others, (Convolution, convolution), (nn.Linear, linear)]
+    return [*layer_map_base(stabilizer), (Convolution, convolution), (nn.Linear, linear)]

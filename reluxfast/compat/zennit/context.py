@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class CompositeContext:
     """`with composite.context(model) as modified:` gives what is called in the place of the model.
 
-    Other than in Zennit the model itself is not changed, so `modified` must be called, not `model`.
+    Other than in Zennit the model itself is not changed, so `modified` must be called, not `model`. Values inside have
+    no gradients: for relevance there use `rx.lrp(model, x, target, return_layers=[...])` in the place of hooks.
 
     Args:
         module: the model.
@@ -51,6 +52,9 @@ class ModifiedModel:
     def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Output (N, ...) for inputs (N, ...); its gradient comes from the engine."""
         return _Modified.apply(self.module, self.composite, *inputs)
+
+    def __getitem__(self, index: Any) -> Any:
+        raise NotHere(f"a composite's model can only be called; read layer {index!r} from the model itself")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -1,4 +1,4 @@
-"""Zennit's rules: constructors with its names and arguments that return rules of `reluxfast.rules`.
+"""Zennit's rules: classes with its names and arguments, calls of which return rules of `reluxfast.rules`.
 
 Biases are changed as the weights are, or left out with `zero_params="bias"`. Stabilisers are numbers: callables are
 refused, as are other `zero_params` than "bias".
@@ -20,29 +20,55 @@ from reluxfast.rules import Rule
 Names = str | Sequence[str] | None
 
 
-def Epsilon(epsilon: float = 1e-6, zero_params: Names = None) -> Rule:
+class _Kind(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, cls.made)
+
+
+class Named(metaclass=_Kind):
+    """Base of the rules: each makes a rule of the engine, which counts as its instance. None can be derived from."""
+
+    made: type[Rule] = Rule
+
+    def __init_subclass__(cls, makes: type[Rule] | None = None) -> None:
+        if makes is None:
+            rule = "must be one of reluxfast.compat.zennit.rules as it is, since it has no methods to override"
+            remedy = "Set its arguments, or see reluxfast.rules for others"
+            raise WrongType("rule", rule, f"{cls.__name__}, derived from {cls.__base__.__name__}", remedy)
+        cls.made = makes
+
+
+class Epsilon(Named, makes=rules.Epsilon):
     """LRP-ε; `epsilon` 0 is LRP-0."""
-    return rules.Epsilon(_stabiliser("epsilon", epsilon), bias=_bias(zero_params))
+
+    def __new__(cls, epsilon: float = 1e-6, zero_params: Names = None) -> Rule:
+        return rules.Epsilon(_stabiliser("epsilon", epsilon), bias=_bias(zero_params))
 
 
-def ZPlus(stabilizer: float = 1e-6, zero_params: Names = None) -> Rule:
+class ZPlus(Named, makes=rules.ZPlus):
     """z⁺, for inputs of either sign."""
-    return rules.ZPlus(epsilon=_stabiliser("stabilizer", stabilizer), bias=_bias(zero_params))
+
+    def __new__(cls, stabilizer: float = 1e-6, zero_params: Names = None) -> Rule:
+        return rules.ZPlus(epsilon=_stabiliser("stabilizer", stabilizer), bias=_bias(zero_params))
 
 
-def AlphaBeta(alpha: float = 2.0, beta: float = 1.0, stabilizer: float = 1e-6, zero_params: Names = None) -> Rule:
+class AlphaBeta(Named, makes=rules.AlphaBeta):
     """α-β; a ValueError unless both are not negative and alpha - beta = 1."""
-    return rules.AlphaBeta(alpha, beta, epsilon=_stabiliser("stabilizer", stabilizer), bias=_bias(zero_params))
+
+    def __new__(
+        cls, alpha: float = 2.0, beta: float = 1.0, stabilizer: float = 1e-6, zero_params: Names = None
+    ) -> Rule:
+        return rules.AlphaBeta(alpha, beta, epsilon=_stabiliser("stabilizer", stabilizer), bias=_bias(zero_params))
 
 
-def Gamma(gamma: float = 0.25, stabilizer: float = 1e-6, zero_params: Names = None) -> Rule:
+class Gamma(Named, makes=rules.Gamma):
     """The generalised γ rule, for inputs of either sign."""
-    return rules.Gamma(gamma, epsilon=_stabiliser("stabilizer", stabilizer), bias=_bias(zero_params))
+
+    def __new__(cls, gamma: float = 0.25, stabilizer: float = 1e-6, zero_params: Names = None) -> Rule:
+        return rules.Gamma(gamma, epsilon=_stabiliser("stabilizer", stabilizer), bias=_bias(zero_params))
 
 
-def ZBox(
-    low: float | torch.Tensor, high: float | torch.Tensor, stabilizer: float = 1e-6, zero_params: Names = None
-) -> Rule:
+class ZBox(Named, makes=rules.ZBox):
     """z^B for inputs between `low` and `high`.
 
     Args:
@@ -50,44 +76,62 @@ def ZBox(
             input's own shape with all rows alike (bounds of single rows are refused).
         stabilizer, zero_params: see the module's text; the bias cancels anyway.
     """
-    _bias(zero_params)
-    return rules.ZBox(_bound("low", low), _bound("high", high), epsilon=_stabiliser("stabilizer", stabilizer))
+
+    def __new__(
+        cls, low: float | torch.Tensor, high: float | torch.Tensor, stabilizer: float = 1e-6, zero_params: Names = None
+    ) -> Rule:
+        _bias(zero_params)
+        return rules.ZBox(_bound("low", low), _bound("high", high), epsilon=_stabiliser("stabilizer", stabilizer))
 
 
-def WSquare(stabilizer: float = 1e-6, zero_params: Names = None) -> Rule:
+class WSquare(Named, makes=rules.WSquare):
     """w²; b² stands in the denominator."""
-    return rules.WSquare(epsilon=_stabiliser("stabilizer", stabilizer), bias=_bias(zero_params))
+
+    def __new__(cls, stabilizer: float = 1e-6, zero_params: Names = None) -> Rule:
+        return rules.WSquare(epsilon=_stabiliser("stabilizer", stabilizer), bias=_bias(zero_params))
 
 
-def Flat(stabilizer: float = 1e-6, zero_params: Names = None) -> Rule:
+class Flat(Named, makes=rules.Flat):
     """Evenly to all inputs that a neuron sees; the bias never counts."""
-    _bias(zero_params)
-    return rules.Flat(_stabiliser("stabilizer", stabilizer))
+
+    def __new__(cls, stabilizer: float = 1e-6, zero_params: Names = None) -> Rule:
+        _bias(zero_params)
+        return rules.Flat(_stabiliser("stabilizer", stabilizer))
 
 
-def Norm(stabilizer: float = 1e-6) -> Rule:
+class Norm(Named, makes=rules.Norm):
     """By contribution, for layers without parameters: sums and average pools."""
-    return rules.Norm(_stabiliser("stabilizer", stabilizer))
+
+    def __new__(cls, stabilizer: float = 1e-6) -> Rule:
+        return rules.Norm(_stabiliser("stabilizer", stabilizer))
 
 
-def Pass() -> Rule:
+class Pass(Named, makes=rules.Pass):
     """Relevance is handed on unchanged."""
-    return rules.Pass()
+
+    def __new__(cls) -> Rule:
+        return rules.Pass()
 
 
-def ReLUGuidedBackprop() -> Rule:
+class ReLUGuidedBackprop(Named, makes=rules.GuidedBackprop):
     """Guided backpropagation at a ReLU."""
-    return rules.GuidedBackprop()
+
+    def __new__(cls) -> Rule:
+        return rules.GuidedBackprop()
 
 
-def ReLUDeconvNet() -> Rule:
+class ReLUDeconvNet(Named, makes=rules.DeconvNet):
     """Deconvnet at a ReLU."""
-    return rules.DeconvNet()
+
+    def __new__(cls) -> Rule:
+        return rules.DeconvNet()
 
 
-def ReLUBetaSmooth(beta_smooth: float = 10.0) -> Rule:
+class ReLUBetaSmooth(Named, makes=rules.BetaSmooth):
     """The derivative of softplus, sigmoid(beta_smooth z), at a ReLU."""
-    return rules.BetaSmooth(beta_smooth)
+
+    def __new__(cls, beta_smooth: float = 10.0) -> Rule:
+        return rules.BetaSmooth(beta_smooth)
 
 
 def fitted(rule: Rule, dims: int) -> Rule:

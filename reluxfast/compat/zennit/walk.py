@@ -10,7 +10,8 @@ from torch import nn
 
 from reluxfast import rules
 from reluxfast.captured import Captured, captured, original
-from reluxfast.compat.zennit.errors import WrongShape, WrongType
+from reluxfast.compat.zennit.attributes import check_attributes
+from reluxfast.compat.zennit.errors import WrongShape, WrongType, in_words
 from reluxfast.compat.zennit.node_rules import CARRIES, node_rules
 from reluxfast.errors import InvalidInput
 from reluxfast.explainer import attribute_captured, make_run
@@ -33,6 +34,28 @@ _RELU_METHODS = {
 }
 
 
+class Signal:
+    """`attr_output`, whatever it is, as a function of the output.
+
+    Args:
+        attr_output: a Tensor like the output, a function of the output, None: the output; or a `Signal`.
+    """
+
+    def __init__(self, attr_output: AttrOutput):
+        self.attr_output = attr_output.attr_output if isinstance(attr_output, Signal) else attr_output
+
+    def __call__(self, output: torch.Tensor) -> torch.Tensor:
+        """A Tensor of the output's shape.
+
+        Raises:
+            WrongType, WrongShape: what was given is none, or does not make one.
+        """
+        if self.attr_output is None:
+            return output
+        made = self.attr_output(output) if callable(self.attr_output) else self.attr_output
+        return _checked(made, tuple(output.shape), output.device)
+
+
 def explain(
     model: nn.Module, composite: Composite | None, x: Inputs, attr_output: AttrOutput, create_graph: bool = False
 ) -> tuple[torch.Tensor, Any]:
@@ -49,6 +72,8 @@ def explain(
         WrongType, WrongShape: `attr_output` has, or returns, what cannot be a signal at the output.
     """
     known = known_for(model, x)
+    if composite is not None:
+        check_attributes(composite.canonizers, model, x)
     graph = known.engine().graph
     fold = composite is None or composite.folds
     if composite is None:
@@ -65,7 +90,8 @@ def explain(
             "fold_batch_norm": fold,
         }
     seed = _seed(known, x, attr_output, create_graph)
-    result = attribute_captured(known, x, None, method, options, seed=seed)
+    with in_words():
+        result = attribute_captured(known, x, None, method, options, seed=seed)
     if not create_graph:
         return result.output.detach(), result.values
     return result.output, _linked(x, result.values)
@@ -83,17 +109,12 @@ def outputs(model: nn.Module, x: Inputs) -> torch.Tensor:
     return _outputs(known_for(model, x), x)
 
 
-def check_signal(attr_output: torch.Tensor | Callable, output: torch.Tensor) -> torch.Tensor:
-    """What `attr_output` is, or makes of the output: a Tensor of its shape."""
-    made = attr_output(output) if callable(attr_output) else attr_output
-    return _checked(made, tuple(output.shape), output.device)
-
-
 def known_for(model: nn.Module, x: Inputs) -> Captured:
     """The capture of `model` for inputs like x."""
     if not isinstance(model, nn.Module):
         raise WrongType("model", "must be an nn.Module", type(model).__name__, "Wrap a function in a Module")
-    return captured(model, as_tuple(x, "input"))
+    with in_words():
+        return captured(model, as_tuple(x, "input"))
 
 
 def _outputs(known: Captured, x: Inputs) -> torch.Tensor:
@@ -121,6 +142,7 @@ def _relu_method(assigned: dict[str, rules.Rule | None], graph: Graph) -> str | 
 
 def _seed(known: Captured, x: Inputs, attr_output: AttrOutput, create_graph: bool) -> Seed:
     """`attr_output` as the engine wants it, which may ask for some rows of a batch at a time."""
+    attr_output = Signal(attr_output).attr_output
     if attr_output is None:
         return lambda output, numbers: output
     rows, dtype = as_tuple(x)[0].shape[0], as_tuple(x)[0].dtype
@@ -139,7 +161,7 @@ def _seed(known: Captured, x: Inputs, attr_output: AttrOutput, create_graph: boo
         if not made:
             # A function of the output is one of all its rows.
             output = output.to(dtype) if whole else _outputs(known, x)
-            made.append(check_signal(attr_output, output))
+            made.append(Signal(attr_output)(output))
         return made[0] if whole else made[0][numbers]
 
     return seed

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from reluxfast.compat.grad_cam.errors import OutOfRange
+from reluxfast.errors import InvalidInput
 
 
 class ClassifierOutputTarget:
@@ -34,6 +36,17 @@ class ClassifierOutputSoftmaxTarget:
     def __call__(self, model_output: Tensor) -> Tensor:
         """Probability () or (N,) of the class."""
         return _of_class(torch.softmax(model_output, -1), self.category)
+
+
+class ClassifierOutputReST:
+    """The output of one class plus the logarithm of its probability (arXiv 2501.06261), of (K,) or (N, K)."""
+
+    def __init__(self, category: int):
+        self.category = category
+
+    def __call__(self, model_output: Tensor) -> Tensor:
+        """Sum () or (N,) for the class."""
+        return _of_class(model_output + torch.log_softmax(model_output, -1), self.category)
 
 
 class BinaryClassifierOutputTarget:
@@ -78,6 +91,30 @@ class SemanticSegmentationTarget:
     def __call__(self, model_output: Tensor) -> Tensor:
         """The sum, of the output (C, H, W) of one image."""
         return (model_output[self.category] * self.mask.to(model_output.device)).sum()
+
+
+class FinerWeightedTarget:
+    """How far one class lies above others, of (K,) or (N, K): a mean weighted by the probabilities of the others.
+
+    Args:
+        main_category: the class.
+        comparison_categories: the others.
+        alpha: factor of the outputs that are subtracted.
+    """
+
+    def __init__(self, main_category: int, comparison_categories: Sequence[int], alpha: float):
+        if not len(comparison_categories):
+            raise InvalidInput("comparison_categories", "must hold at least one class", comparison_categories)
+        self.main_category, self.comparison_categories, self.alpha = main_category, comparison_categories, alpha
+
+    def __call__(self, model_output: Tensor) -> Tensor:
+        """Mean () or (N,)."""
+        probability, total, weight = torch.softmax(model_output, -1), 0, 0
+        for other in self.comparison_categories:
+            above = _of_class(model_output, self.main_category) - self.alpha * _of_class(model_output, other)
+            total = total + _of_class(probability, other) * above
+            weight = weight + _of_class(probability, other)
+        return total / (weight + 1e-9)
 
 
 def _of_class(output: Tensor, category: Any) -> Tensor:

@@ -1,0 +1,5 @@
+"""Eigen-CAM, under the module name that pytorch-grad-cam gives it."""
+
+from reluxfast.compat.grad_cam.cams import EigenCAM
+
+__all__ = ["EigenCAM"]

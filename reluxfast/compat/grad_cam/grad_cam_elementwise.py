@@ -1,0 +1,5 @@
+"""Element-wise Grad-CAM, under the module name that pytorch-grad-cam gives it."""
+
+from reluxfast.compat.grad_cam.cams import GradCAMElementWise
+
+__all__ = ["GradCAMElementWise"]

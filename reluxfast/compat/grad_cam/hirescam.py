@@ -1,0 +1,5 @@
+"""HiResCAM, under the module name that pytorch-grad-cam gives it."""
+
+from reluxfast.compat.grad_cam.cams import HiResCAM
+
+__all__ = ["HiResCAM"]

@@ -1,0 +1,5 @@
+"""LayerCAM, under the module name that pytorch-grad-cam gives it."""
+
+from reluxfast.compat.grad_cam.cams import LayerCAM
+
+__all__ = ["LayerCAM"]

@@ -1,0 +1,5 @@
+"""XGrad-CAM, under the module name that pytorch-grad-cam gives it."""
+
+from reluxfast.compat.grad_cam.cams import XGradCAM
+
+__all__ = ["XGradCAM"]
