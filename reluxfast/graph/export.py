@@ -14,7 +14,6 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
-from torch.export import _trace
 
 from reluxfast.errors import ReluxfastError, UnsupportedNode
 from reluxfast.float32 import flags_that_agree
@@ -77,6 +76,8 @@ def _exported(twin: nn.Module, rows: tuple, shapes: tuple, gradients: bool) -> t
 @contextmanager
 def _without_dumps() -> Iterator[None]:
     """torch.export prints all that it traced when it fails; errors here say what matters of it."""
+    from torch.export import _trace  # with Dynamo and Triton, which only a capture needs
+
     _trace.print = lambda *args, **options: None
     try:
         yield
