@@ -32,8 +32,16 @@ from reluxfast.sources import Source, captured_source, perceptron_source
 COMMON = ("baselines", "players", "batch_size", "memory_budget")
 
 
-def explain_function(f: Any, x: Any, target: Any, method: str, options: dict[str, Any]) -> Attribution:
+def explain_function(
+    f: Any, x: Any, target: Any, method: str, options: dict[str, Any], padded: bool = True
+) -> Attribution:
     """A coalition method on a function of a batch, a module, an exported program, an Explainer or a scikit-learn MLP.
+
+    Args:
+        f, x, target: as in `reluxfast.functions`.
+        method: one of `COALITION_METHODS`.
+        options: of it, and those of all.
+        padded: whether calls of a function are filled up to one size; see `FunctionModel`.
 
     Raises:
         InvalidInput: an argument breaks a rule.
@@ -46,7 +54,7 @@ def explain_function(f: Any, x: Any, target: Any, method: str, options: dict[str
         return explain_captured(captured(f, one_tensor(x)), x, target, method, options)
     if callable(f) and not isinstance(f, type):
         rows = given_rows(x)
-        source = Source(FunctionModel(f, rows.order, rows.as_array), "function")
+        source = Source(FunctionModel(f, rows.order, rows.as_array, padded), "function")
         return _explain(source, rows, target, method, options)
     if is_estimator(f):
         return _explain_perceptron(perceptron_of(f), given_rows(x), target, method, options)

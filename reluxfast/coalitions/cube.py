@@ -12,6 +12,8 @@ from reluxfast.coalitions.game import Game
 
 # Coalitions of all rows that are evaluated at once, at most.
 _WRITTEN, _SUMMED = 1 << 12, 1 << 16
+# Calls of the model whose outputs are held at once.
+_CALLS = 8
 # Bytes of first values, or of outputs, that are held at once.
 _HELD_BYTES = 64 << 20
 # Players whose subsets are added to those of all others.
@@ -31,19 +33,20 @@ class Cube(Protocol):
     def dead(self) -> torch.Tensor:
         """(d,) bool: elements that the network is known not to look at."""
 
-    def at_once(self) -> tuple[int, int]:
-        """A power of two of coalitions that one call should be given, and rows at most; of the game's sizes alone."""
+    def at_once(self) -> tuple[int, int, int]:
+        """What one call should be given, of the game's sizes alone: a power of two of coalitions, rows at most, and
+        coalitions of all rows and background rows at most."""
 
     def values(self, rows: range, backs: torch.Tensor, coalitions: range) -> torch.Tensor:
-        """Values, with one background row for the absent players of each row.
+        """Values, with background rows for the absent players of each row.
 
         Args:
             rows: of the game.
-            backs: (R,) int64 background rows.
+            backs: (R, G) int64 background rows.
             coalitions: 2^k of them, from a multiple of 2^k on.
 
         Returns:
-            (R, 2^k, K) float32 or float64; those of the empty and of the full coalition may be anything.
+            (R, G, 2^k, K) float32 or float64; those of the empty and of the full coalition may be anything.
         """
 
 
@@ -60,9 +63,9 @@ class WrittenCube:
         self.path = path
         self.dead = game.x.new_zeros(game.x.shape[1], dtype=torch.bool)
 
-    def at_once(self) -> tuple[int, int]:
+    def at_once(self) -> tuple[int, int, int]:
         """See `Cube`."""
-        return _WRITTEN, _WRITTEN
+        return _WRITTEN, _WRITTEN, max(_WRITTEN, min(_SUMMED, _CALLS * self.game.tile))
 
     def values(self, rows: range, backs: torch.Tensor, coalitions: range) -> torch.Tensor:
         """See `Cube`. Calls of the model are for coalitions that are neither empty nor full."""
@@ -70,12 +73,11 @@ class WrittenCube:
         listed = torch.arange(coalitions.start, coalitions.stop, device=game.x.device)
         absent = (~(listed.unsqueeze(1) >> torch.arange(n, device=listed.device)) & 1).to(torch.int32)
         inner = ((listed > 0) & (listed < 2**n - 1)).nonzero().squeeze(1)
-        row = torch.arange(rows.start, rows.stop, device=listed.device).view(-1, 1).expand(-1, len(inner))
-        back = backs.view(-1, 1).expand_as(row)
-        jobs = torch.stack([row, back, inner.expand_as(row), torch.ones_like(row)], -1)
-        found = game.values(jobs.flatten(0, 1), absent)
-        values = found.new_zeros(len(rows), len(listed), game.full.shape[1])
-        values[:, inner] = found.view(len(rows), len(inner), found.shape[1])
+        row = torch.arange(rows.start, rows.stop, device=listed.device).view(-1, 1, 1)
+        parts = torch.broadcast_tensors(row, backs.unsqueeze(2), inner, torch.ones_like(inner))
+        found = game.values(torch.stack(parts, -1).flatten(0, 2), absent)
+        values = found.new_zeros(*backs.shape, len(listed), game.full.shape[1])
+        values[:, :, inner] = found.view(*parts[0].shape, found.shape[1])
         return values
 
 
@@ -97,16 +99,20 @@ class SummedCube:
         self._background = first.values(game.background)
         self._steps = Steps(first, game.x, game.background, game.players)
 
-    def at_once(self) -> tuple[int, int]:
+    def at_once(self) -> tuple[int, int, int]:
         """See `Cube`."""
         weight = self.first.weight
         held = _HELD_BYTES // weight.element_size()
         # Outputs that are not explained are computed as well: what is chosen changes no bit.
         coalitions = min(_SUMMED, max(1, held // max(len(weight), self.game.output.shape[1])))
-        return 1 << (coalitions.bit_length() - 1), max(1, held // weight.numel())
+        return 1 << (coalitions.bit_length() - 1), max(1, held // weight.numel()), coalitions
 
     def values(self, rows: range, backs: torch.Tensor, coalitions: range) -> torch.Tensor:
         """See `Cube`."""
+        return torch.stack([self._values(rows, back, coalitions) for back in backs.unbind(1)], 1)
+
+    def _values(self, rows: range, backs: torch.Tensor, coalitions: range) -> torch.Tensor:
+        """(R, 2^k, K) with one background row (R,) for each row."""
         game, width = self.game, len(coalitions).bit_length() - 1
         numbers = torch.arange(rows.start, rows.stop, device=game.x.device)
         steps = self._steps(numbers, backs.unsqueeze(1))[:, 0]

@@ -42,7 +42,7 @@ def exact(game: Game, cube: Cube, bars: Bars = progress_bar) -> Estimate:
     """φ_i = Σ_S v(S)·(w(s - 1) if i ∈ S else -w(s)), w(s) = s!(n - s - 1)!/n!, in float64 (Shapley 1953)."""
     n = game.n
     sums = _Sums(game)
-    coalitions, height = cube.at_once()
+    coalitions, height, _ = cube.at_once()
     width = min(coalitions, 2**n)
     height = min(height, max(1, coalitions // width))
     with bars(total=game.rows * 2**n, desc="shapley", unit="coalition") as bar:
@@ -63,9 +63,11 @@ def exact(game: Game, cube: Cube, bars: Bars = progress_bar) -> Estimate:
 def _mean_over_background(game: Game, cube: Cube, rows: range, coalitions: range) -> np.ndarray:
     """v(S) (R, 2^k, K) float64."""
     total = None
-    for backs in _backs(game, rows).unbind(1):
-        found = cube.values(rows, backs, coalitions).double()
-        total = found if total is None else total.add_(found)
+    # Calls span background rows where one of them does not fill them.
+    step = max(1, cube.at_once()[2] // (len(rows) * len(coalitions)))
+    for backs in _backs(game, rows).split(step, 1):
+        for found in cube.values(rows, backs, coalitions).unbind(1):
+            total = found.to(torch.float64, copy=True) if total is None else total.add_(found)
     total /= game.backgrounds
     # Outputs at both ends are known, and the same in all that is said of a row.
     if coalitions.start == 0:

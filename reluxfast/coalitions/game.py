@@ -142,7 +142,7 @@ class Game:
         Raises:
             ReluxfastError: the model returns something else than one finite row for each row.
         """
-        return self._outputs(jobs, ranks, self.chosen)
+        return self._outputs(jobs, ranks, self.chosen) if len(jobs) else self.full[:0]
 
     def _outputs(self, jobs: torch.Tensor, ranks: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
         jobs = jobs.to(device=self.x.device, dtype=torch.int32)

@@ -38,17 +38,18 @@ def values_of(game: Game, present: np.ndarray) -> torch.Tensor:
     """v(S) (N, m, K) of coalitions (m, n) of bool, float64, averaged over the background rows that a row meets."""
     ranks = torch.from_numpy((~present).astype(np.int32)).to(game.x.device)
     device = game.x.device
+    count = max(1, len(present))
     which = torch.arange(len(present), device=device)
     found = []
-    for some in torch.arange(game.rows, device=device).split(max(1, _JOBS // max(1, len(present)))):
+    for some in torch.arange(game.rows, device=device).split(max(1, _JOBS // count)):
         total = None
-        for b in range(game.backgrounds):
-            row, one = torch.meshgrid(some, which, indexing="ij")
-            back = game.met(some, torch.full_like(row, b))
-            jobs = torch.stack([row, back, one, torch.ones_like(row)], -1).flatten(0, 1)
-            v = game.values(jobs, ranks)
-            v = v.view(len(some), len(present), v.shape[1])
-            total = v if total is None else total + v
+        # Calls span background rows where one of them does not fill them.
+        for backs in torch.arange(game.backgrounds, device=device).split(max(1, _JOBS // (max(1, len(some)) * count))):
+            back = game.met(some, backs.expand(len(some), -1)).t().unsqueeze(2)
+            parts = torch.broadcast_tensors(some.view(1, -1, 1), back, which, torch.ones_like(which))
+            v = game.values(torch.stack(parts, -1).flatten(0, 2), ranks)
+            for of_one in v.view(*parts[0].shape, v.shape[1]):
+                total = of_one if total is None else total + of_one
         found.append(total / game.backgrounds)
     return torch.cat(found)
 

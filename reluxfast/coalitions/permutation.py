@@ -176,11 +176,14 @@ def _over_background(
     game: Game, chains: Chains, rows: torch.Tensor, order: torch.Tensor, antithetic: bool
 ) -> torch.Tensor:
     """Marginals along orders (R, G, n), each averaged over all background rows that its row meets."""
-    total = None
-    for b in range(game.backgrounds):
-        back = game.met(rows, torch.full_like(order[..., 0], b))
-        found = chains.pairs(rows, back, order, antithetic)
-        total = found.double() if total is None else total.add_(found)
+    total, (r, g, _) = None, order.shape
+    # Calls span background rows where one of them does not fill them.
+    step = max(1, chains.at_once() // max(1, r * g))
+    for some in torch.arange(game.backgrounds, dtype=order.dtype, device=order.device).split(step):
+        back = game.met(rows, some.repeat(r, g))
+        found = chains.pairs(rows, back, order.repeat_interleave(len(some), 1), antithetic)
+        for of_one in found.unflatten(1, (g, len(some))).unbind(2):
+            total = of_one.to(torch.float64, copy=True) if total is None else total.add_(of_one)
     return total / game.backgrounds
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reluxfast.compat.shap import maskers
+from reluxfast.compat.shap import explainers, maskers
 from reluxfast.compat.shap.auto import Explainer
 from reluxfast.compat.shap.deep import DeepExplainer
 from reluxfast.compat.shap.exact import ExactExplainer
@@ -26,12 +26,13 @@ __all__ = [
     "GradientExplainer",
     "KernelExplainer",
     "PermutationExplainer",
+    "explainers",
     "maskers",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
+    if name.startswith("_") and name != "__version__":
         raise AttributeError(name)
     peer = need("shap", "shap", "shap", f"shap.{name}")
     return getattr(peer, name)

@@ -10,8 +10,7 @@ import numpy as np
 
 from reluxfast.attribution import Attribution
 
-# A method of the engine, and its options for so many players and background rows.
-Method = Callable[..., Attribution]
+# Options of a method of the engine for so many players and background rows.
 Options = Callable[[int, int], dict[str, Any]]
 
 

@@ -21,7 +21,7 @@ _TOLERANCE = 1e-2
 _PAIR_BYTES = 64 << 20
 
 
-class DeepExplainer(NetworkExplainer):
+class DeepExplainer(NetworkExplainer, algorithm="deep"):
     """DeepLIFT in the mean over a background: `rx.deep_lift`. Functional and reused ReLUs are as right as others.
 
     Args:
@@ -44,10 +44,11 @@ class DeepExplainer(NetworkExplainer):
         super().__init__(model, data)
 
     def __call__(self, X: Any) -> Any:
-        """Explains rows of a single input.
+        """Explains rows.
 
         Returns:
-            shap.Explanation: values (N, ..., K) float64; base_values (N, K), where shap has none.
+            shap.Explanation: values (N, ..., K) float64, a list of them for several inputs; base_values (N, K), where
+            shap has none (None for several inputs).
 
         Raises:
             MissingExtra: shap is not installed; `shap_values` does without.

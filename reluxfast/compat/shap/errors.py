@@ -15,6 +15,10 @@ class NotOffered(InvalidInput, NotImplementedError):
     """An argument asks for something that shap does and this adapter does not."""
 
 
+class WrongShape(InvalidInput, RuntimeError):
+    """Rows have not the shape that a network takes."""
+
+
 class UnexpectedInput(InvalidInput, AssertionError):
     """Inputs of a network have not the form of its background."""
 

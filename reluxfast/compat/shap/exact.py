@@ -11,15 +11,14 @@ from reluxfast.compat.shap.links import Link, identity
 from reluxfast.compat.shap.tables import Table
 from reluxfast.compat.shap.tabular import TabularExplainer, refuse, rows_of_a_call
 from reluxfast.errors import InvalidInput
-from reluxfast.functions import shapley
 from reluxfast.methods.numbers import positive
 
 
-class ExactExplainer(TabularExplainer):
+class ExactExplainer(TabularExplainer, algorithm="exact"):
     """Shapley values from all coalitions of the features: `rx.shapley(estimator="exact")`.
 
     Args:
-        model, masker, link, linearize_link, feature_names: as for `PermutationExplainer`.
+        model, masker, link, linearize_link, feature_names, output_names: as for `PermutationExplainer`.
 
     Raises:
         InvalidInput: an argument breaks a rule (a ValueError, or of shap's own types too).
@@ -32,8 +31,9 @@ class ExactExplainer(TabularExplainer):
         link: Link = identity,
         linearize_link: bool = True,
         feature_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
     ):
-        super().__init__(model, masker, link, feature_names, linearize_link)
+        super().__init__(model, masker, link, feature_names, linearize_link, output_names)
 
     def __call__(
         self,
@@ -87,4 +87,4 @@ class ExactExplainer(TabularExplainer):
 
         # Rows whose features vary in different places may cost more together than each by itself.
         together = int(varying.any(0).sum())
-        return self._game.ask(shapley, options, x, batch_size, own=together > max(n, 1))
+        return self._game.ask("shapley", options, x, batch_size, own=together > max(n, 1))

@@ -9,12 +9,13 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from reluxfast.compat.shap.answer import Answer, Method, Options, uninterrupted
+from reluxfast.compat.shap.answer import Answer, Options, uninterrupted
 from reluxfast.compat.shap.errors import wrong_dimensions
-from reluxfast.compat.shap.linked import by_masks, combination
+from reluxfast.compat.shap.linked import by_masks
 from reluxfast.compat.shap.links import Link, is_identity
 from reluxfast.compat.shap.models import Model
 from reluxfast.compat.shap.tables import Table
+from reluxfast.games import explain_function
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ class TabularGame:
             raise wrong_dimensions("X", rule, ours.shape[1])
         return (ours != theirs.min(0)) | (ours != theirs.max(0))
 
-    def ask(self, method: Method, options: Options, x: Table, batch_size: int | None, own: bool = False) -> Answer:
+    def ask(self, method: str, options: Options, x: Table, batch_size: int | None, own: bool = False) -> Answer:
         """Explains rows.
 
         Args:
-            method: of the engine.
+            method: of the engine, by name.
             options: of it, but for players, baselines and batch_size.
             x: rows of as many features as the background.
             batch_size: rows of a call of the model, or None.
@@ -70,8 +71,8 @@ class TabularGame:
         """
         varying = self.varying(x)
         if not self.plain:
-            combine = combination(self.model, self.background, self.link, self.linearize)
-            return by_masks(self.model, self.background, combine, method, options, x, varying, batch_size)
+            game = self.model, self.background, self.link, self.linearize
+            return by_masks(*game, method, options, x, varying, batch_size)
         sets = varying if own and (varying != varying[:1]).any() else varying.any(0, keepdims=True)
         players = None
         if not sets.all():
@@ -80,8 +81,9 @@ class TabularGame:
             players = torch.from_numpy(named if len(named) > 1 else named[0])
         most = max(1, int(sets.sum(1).max(initial=0)))
         rows, background = (self.model.given(t.rows) for t in (x, self.background))
-        chosen = {"players": players, "batch_size": batch_size, **options(most, len(background))}
-        result = uninterrupted(method(self.model.explained, rows, background, **chosen))
+        common = {"baselines": background, "players": players, "batch_size": batch_size}
+        chosen = {**common, **options(most, len(background))}
+        result = uninterrupted(explain_function(self.model.explained, rows, None, method, chosen, padded=False))
         inner = self.model.inner(result.output.shape)
         count, outputs = len(x.rows), math.prod(inner)
 

@@ -8,6 +8,7 @@ import torch
 
 from reluxfast.compat.shap.errors import NotOffered
 from reluxfast.compat.shap.networks import NetworkExplainer
+from reluxfast.compat.shap.seeds import check_seed
 from reluxfast.functions import expected_gradients
 from reluxfast.methods.numbers import positive
 
@@ -38,10 +39,11 @@ class GradientExplainer(NetworkExplainer):
         self.batch_size, self.local_smoothing = batch_size, local_smoothing
 
     def __call__(self, X: Any, nsamples: int = 200) -> Any:
-        """Explains rows of a single input.
+        """Explains rows.
 
         Returns:
-            shap.Explanation: values (N, ..., K) float64; base_values (N, K), where shap has none (not for a layer).
+            shap.Explanation: values (N, ..., K) float64, a list of them for several inputs; base_values (N, K), where
+            shap has none (None for a layer, and for several inputs).
 
         Raises:
             MissingExtra: shap is not installed; `shap_values` does without.
@@ -76,6 +78,7 @@ class GradientExplainer(NetworkExplainer):
             InvalidInput: an argument breaks a rule.
             UnexpectedInput: X is no list where data is one, or the other way round (an AssertionError too).
         """
+        check_seed("rseed", rseed)
         inputs = self._inputs(X)
         ranks = self._ranks(inputs, ranked_outputs, output_rank_order)
         options = {

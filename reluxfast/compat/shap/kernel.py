@@ -12,24 +12,22 @@ import numpy as np
 
 from reluxfast.coalitions.selection import CRITERIA
 from reluxfast.compat.shap.answer import Answer
+from reluxfast.compat.shap.auto import Explainer
 from reluxfast.compat.shap.errors import NotOffered, wrong_dimensions
 from reluxfast.compat.shap.game import TabularGame
 from reluxfast.compat.shap.links import kernel_link
 from reluxfast.compat.shap.models import Model
 from reluxfast.compat.shap.tables import Table, background, is_frame, table
-from reluxfast.compat.shap.tabular import settings
 from reluxfast.errors import InvalidInput
 from reluxfast.extras import need
-from reluxfast.functions import kernel_shap
 from reluxfast.methods.numbers import is_number, positive
 from reluxfast.progress import silence
 
-_VALUES = {"nsamples": "auto", "l1_reg": "num_features(10)", "silent": False, "gc_collect": False}
 # Share of all coalitions below which "auto" chooses features.
 _SPARSE_BELOW = 0.2
 
 
-class KernelExplainer:
+class KernelExplainer(Explainer):
     """Shapley values by weighted least squares over coalitions of features: `rx.kernel_shap`.
 
     Args:
@@ -66,7 +64,8 @@ class KernelExplainer:
             l1_reg, silent: as for `shap_values`.
 
         Returns:
-            shap.Explanation: values (N, d) or (N, d, K), base_values (N,) or (N, K), float64; data.
+            shap.Explanation: values (N, d) or (N, d, K), base_values (N,) or (N, K), float64; data. Of one row
+            values (d,) or (d, K), and as in shap the base value again for each feature: (d,) or (d, K).
 
         Raises:
             InvalidInput: an argument breaks a rule.
@@ -74,18 +73,28 @@ class KernelExplainer:
         """
         shap = need("shap", "shap", "shap", "KernelExplainer(X)")
         began = time.time()
-        x, _ = _rows(X)
+        x, single = _rows(X)
         found = self._answer(x, "auto", l1_reg, silent)
+        values, base, data = found.values, found.base, x.data
+        if single:
+            values, base, data = values[0], base.repeat(values.shape[1], 0), data[0]
         several = bool(found.inner)
         return shap.Explanation(
-            found.values if several else found.values[..., 0],
-            base_values=found.base if several else found.base[..., 0],
-            data=x.data,
+            values if several else values[..., 0],
+            base_values=base if several else base[..., 0],
+            data=data,
             feature_names=x.columns or self.data_feature_names,
             compute_time=time.time() - began,
         )
 
-    def shap_values(self, X: Any, **options: Any) -> np.ndarray:
+    def shap_values(
+        self,
+        X: Any,
+        nsamples: int | str = "auto",
+        l1_reg: str | float | bool = "num_features(10)",
+        silent: bool = False,
+        gc_collect: bool = False,
+    ) -> np.ndarray:
         """Values (N, d) or (N, d, K) of rows (N, d), (d,) or (d, K) of one row (d,); float64.
 
         Args:
@@ -103,9 +112,8 @@ class KernelExplainer:
             InvalidInput: an argument breaks a rule.
             MissingExtra: scikit-learn is not installed, and features are to be chosen.
         """
-        chosen = settings(_VALUES, options)
         x, single = _rows(X)
-        found = self._answer(x, chosen["nsamples"], chosen["l1_reg"], chosen["silent"])
+        found = self._answer(x, nsamples, l1_reg, silent)
         values = found.values if found.inner else found.values[..., 0]
         return values[0] if single else values
 
@@ -124,7 +132,7 @@ class KernelExplainer:
             return {"n_evaluations": (nsamples + 2) * backgrounds, "select": select}
 
         with silence(silent):
-            return self._game.ask(kernel_shap, options, x, None, own=True)
+            return self._game.ask("kernel_shap", options, x, None, own=True)
 
 
 def _selection(l1_reg: Any, nsamples: int, n: int) -> int | float | str | None:

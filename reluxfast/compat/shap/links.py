@@ -48,7 +48,7 @@ def kernel_link(link: Any) -> Link:
 
 
 def linearizing_weights(outputs: np.ndarray, link: Link) -> np.ndarray:
-    """Weights (B, K) of mean 1 of outputs (B, K) for which mean(weights * link(outputs)) = link(mean(outputs)).
+    """Weights of mean 1 of outputs (B, ...) for which mean(weights * link(outputs)) = link(mean(outputs)).
 
     A row weighs as much as the link is less steep on the way from the mean to it than at the mean.
     """

@@ -20,7 +20,7 @@ class Independent:
 
     Args:
         data: (B, d) array, DataFrame or Tensor of numbers.
-        max_samples: rows to keep at most, drawn without replacement, the same ones each time; None: all.
+        max_samples: rows to keep at most, those that shap keeps, in its order; None: all.
 
     Attributes:
         data: (B, d) array of the rows kept.
@@ -33,10 +33,17 @@ class Independent:
         given = table(data, "data")
         self.data = given.data
         if max_samples is not None and len(self.data) > max_samples:
-            self.data = self.data[np.sort(np.random.default_rng(0).permutation(len(self.data))[:max_samples])]
+            self.data = self.data[_shuffled(len(self.data))[:max_samples]]
         self.shape, self.max_samples = self.data.shape, max_samples
         if given.columns is not None:
             self.feature_names = given.columns
+
+
+def _shuffled(count: int) -> np.ndarray:
+    """Numbers of rows in the order in which shap.utils.sample draws them."""
+    order = np.arange(count)
+    np.random.RandomState(0).shuffle(order)
+    return order
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from torch import nn
 from reluxfast import ops
 from reluxfast.captured import captured
 from reluxfast.compat.shap.errors import WrongType
+from reluxfast.errors import InvalidInput
 from reluxfast.extras import need
 from reluxfast.sklearn_models import is_estimator, perceptron_of
 
@@ -37,7 +38,7 @@ class Model:
         if not self._module and not self.is_function and not is_estimator(model):
             rule = "must be callable, an nn.Module, or a fitted MLPClassifier or MLPRegressor of scikit-learn"
             raise WrongType("model", rule, type(model).__name__)
-        self.explained = _of_frames(model, columns) if self.is_function and columns is not None else model
+        self.explained = _function(model, columns) if self.is_function else model
 
     def given(self, rows: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """Rows as the engine takes them: float64 arrays, for a module Tensors of the dtype and device it has."""
@@ -46,8 +47,13 @@ class Model:
         return module_rows(self.explained, rows)
 
     def inner(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Shape of one row of outputs of this shape; an estimator's single output has no dimension."""
+        """Shape of one row of outputs of this shape; an estimator's single output has no dimension.
+
+        Raises:
+            InvalidInput: a row of outputs is neither a number nor a vector.
+        """
         inner = tuple(shape[1:])
+        _refuse_more_dimensions(len(shape))
         return () if inner == (1,) and not self._module and not self.is_function else inner
 
     def outputs(self, rows: np.ndarray) -> np.ndarray:
@@ -81,6 +87,30 @@ def module_outputs(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch
     return engine.outputs([x.to(known.dtype) for x in inputs], ops.active_backend() != "reference")
 
 
-def _of_frames(model: Callable[[Any], Any], columns: list) -> Callable[[np.ndarray], Any]:
-    frames = need("pandas", "pandas", "shap", "A DataFrame as background")
-    return lambda rows: model(frames.DataFrame(rows, columns=columns))
+def explains(model: Any) -> bool:
+    """Whether it is a function, a module, or an estimator whose network is known."""
+    if callable(model):
+        return True
+    try:
+        perceptron_of(model)
+    except InvalidInput:
+        return False
+    return True
+
+
+def _function(model: Callable[[Any], Any], columns: list | None) -> Callable[[np.ndarray], Any]:
+    """The function of an array, whose outputs are checked before much is spent on them."""
+    frames = None if columns is None else need("pandas", "pandas", "shap", "A DataFrame as background")
+
+    def function(rows: np.ndarray) -> Any:
+        found = model(rows if frames is None else frames.DataFrame(rows, columns=columns))
+        _refuse_more_dimensions(getattr(found, "ndim", 1))
+        return found
+
+    return function
+
+
+def _refuse_more_dimensions(dimensions: int) -> None:
+    if dimensions > 2:
+        rule = "must return (N,) or (N, K)"
+        raise InvalidInput("model", rule, f"an output of {dimensions} dimensions", "Flatten its outputs")

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from reluxfast.captured import captured
-from reluxfast.compat.shap.errors import NotOffered, UnexpectedInput, WrongType
+from reluxfast.compat.shap.auto import Explainer
+from reluxfast.compat.shap.errors import UnexpectedInput, WrongShape, WrongType
 from reluxfast.compat.shap.models import module_outputs, module_rows
 from reluxfast.compat.shap.tables import is_frame
 from reluxfast.errors import InvalidInput
@@ -22,7 +23,7 @@ ORDERS = ("max", "min", "max_abs")
 Attribute = Callable[[tuple[torch.Tensor, ...], Any], list[torch.Tensor]]
 
 
-class NetworkExplainer:
+class NetworkExplainer(Explainer):
     """A module and the background of its inputs.
 
     Args:
@@ -58,7 +59,7 @@ class NetworkExplainer:
             raise UnexpectedInput("X", f"must have {len(self._background)} inputs, as data has", len(found))
         for given, held in zip(found, self._background, strict=True):
             if given.shape[1:] != held.shape[1:]:
-                raise InvalidInput("X", f"must have rows of shape {tuple(held.shape[1:])}", tuple(given.shape))
+                raise WrongShape("X", f"must have rows of shape {tuple(held.shape[1:])}", tuple(given.shape))
         return tuple(x.to(b) for x, b in zip(found, self._background, strict=True))
 
     def _tensor(self, rows: Any) -> torch.Tensor:
@@ -92,17 +93,19 @@ class NetworkExplainer:
         return values if self._several else values[0]
 
     def _explanation(self, X: Any, values: Callable[[], Any], complete: bool = True) -> Any:
-        """`values()` as a shap.Explanation, with base values where they are complete."""
+        """`values()` as a shap.Explanation, with base values where they are complete; lists for several inputs."""
         shap = need("shap", "shap", "shap", f"{type(self).__name__}(X)")
-        if self._several:
-            rule = "must be a single model input for an Explanation"
-            raise NotOffered("X", rule, f"{len(self._background)} inputs", "Call shap_values")
+        if self._several and len({b.dim() for b in self._background}) > 1:
+            rule = "must be inputs of as many dimensions for an Explanation"
+            shown = [tuple(b.shape) for b in self._background]
+            raise UnexpectedInput("X", rule, shown, "Call shap_values")
         found = values()
-        rows = X.to_numpy() if is_frame(X) else X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
+        if self._several:
+            return shap.Explanation(found, data=[_host(x) for x in X])
         return shap.Explanation(
             found,
             base_values=np.tile(self.expected_value.astype(np.float64), (len(found), 1)) if complete else None,
-            data=np.asarray(rows),
+            data=_host(X),
             feature_names=list(X.columns) if is_frame(X) else None,
         )
 
@@ -113,6 +116,12 @@ class NetworkExplainer:
     @staticmethod
     def _by_class(outputs: torch.Tensor) -> torch.Tensor:
         return outputs.unsqueeze(1) if len(_of_classes(outputs.shape)) == 1 else outputs
+
+
+def _host(rows: Any) -> np.ndarray:
+    if is_frame(rows):
+        return rows.to_numpy()
+    return rows.detach().cpu().numpy() if isinstance(rows, torch.Tensor) else np.asarray(rows)
 
 
 def _of_classes(shape: tuple) -> tuple:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from reluxfast.compat.shap.answer import Answer
+from reluxfast.compat.shap.errors import WrongType
 from reluxfast.compat.shap.links import Link, identity
+from reluxfast.compat.shap.seeds import check_seed
 from reluxfast.compat.shap.tables import Table
-from reluxfast.compat.shap.tabular import TabularExplainer, one_table, refuse, rows_of_a_call, settings
+from reluxfast.compat.shap.tabular import TabularExplainer, one_table, refuse, rows_of_a_call
 from reluxfast.errors import InvalidInput
-from reluxfast.functions import shapley
-from reluxfast.methods.numbers import flag, positive, whole
+from reluxfast.methods.numbers import flag, positive
 from reluxfast.progress import silence
 
 _CALL = {
@@ -26,7 +27,7 @@ _CALL = {
 }
 
 
-class PermutationExplainer(TabularExplainer):
+class PermutationExplainer(TabularExplainer, algorithm="permutation"):
     """Shapley values from random orders of the features, each walked there and back: `rx.shapley` over all background
     rows.
 
@@ -39,7 +40,9 @@ class PermutationExplainer(TabularExplainer):
         link: any function of an array of outputs, such as shap.links.logit. Behind one all rows take the same orders.
         feature_names: for X that has none.
         linearize_link: whether values are means of a weighted link(f) instead of the link of a mean.
-        seed: of the orders. Calls with one seed are equal, on one object too, where shap goes on drawing; None is 0.
+        output_names: of the outputs, for the Explanation.
+        seed: of the orders, below 2^32. Calls with one seed are equal, on one object too, where shap goes on drawing;
+            None is 0.
         call_args: other defaults for calls.
 
     Raises:
@@ -54,16 +57,25 @@ class PermutationExplainer(TabularExplainer):
         feature_names: Sequence[str] | None = None,
         linearize_link: bool = True,
         seed: int | None = None,
+        output_names: Sequence[str] | None = None,
         **call_args: Any,
     ):
-        super().__init__(model, masker, link, feature_names, linearize_link)
-        if seed is not None:
-            whole("seed", seed)
+        super().__init__(model, masker, link, feature_names, linearize_link, output_names)
+        check_seed("seed", seed)
         self.seed = seed
-        self._call = settings(_CALL, call_args)
+        self._call = _settings(call_args)
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        """Explains the rows of a table.
+    def __call__(
+        self,
+        *args: Any,
+        max_evals: int | str | None = None,
+        main_effects: bool | None = None,
+        error_bounds: bool | None = None,
+        batch_size: int | str | None = None,
+        outputs: Any = None,
+        silent: bool | None = None,
+    ) -> Any:
+        """Explains the rows of a table; None stands for what was given at construction.
 
         Args:
             args: X (N, d): array, DataFrame or Tensor.
@@ -72,7 +84,8 @@ class PermutationExplainer(TabularExplainer):
             error_bounds: whether to return error_std: standard errors of the values (shap: the standard deviation of
                 single marginals).
             batch_size: rows of a call of the model, "auto" or an int.
-            outputs: numbers of the outputs to return; None: all. (shap takes it and returns all.)
+            outputs: numbers of the outputs to return, or operations on the Explanation of a row's outputs that yield
+                them, such as shap.Explanation.argsort.flip[:2]; None: all. (shap takes them and returns all.)
             silent: whether to draw no progress bar.
             main_effects: must be False.
 
@@ -83,7 +96,15 @@ class PermutationExplainer(TabularExplainer):
             InvalidInput: an argument breaks a rule.
             MissingExtra: shap is not installed; `shap_values` does without.
         """
-        chosen = settings(self._call, options)
+        given = {
+            "max_evals": max_evals,
+            "main_effects": main_effects,
+            "error_bounds": error_bounds,
+            "batch_size": batch_size,
+            "outputs": outputs,
+            "silent": silent,
+        }
+        chosen = self._call | {name: value for name, value in given.items() if value is not None}
         flag("error_bounds", chosen["error_bounds"])
         effects = chosen["main_effects"]
         refuse("main_effects", bool(effects), effects, False, "PermutationExplainer")
@@ -143,4 +164,16 @@ class PermutationExplainer(TabularExplainer):
                 "seed": seed,
             }
 
-        return self._game.ask(shapley, options, x, batch_size)
+        return self._game.ask("shapley", options, x, batch_size)
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Options of a call: defaults, overruled by those given.
+
+    Raises:
+        WrongType: there is no such option.
+    """
+    for name in given:
+        if name not in _CALL:
+            raise WrongType("options", f"are {', '.join(_CALL)}", repr(name))
+    return _CALL | given

@@ -76,8 +76,8 @@ def background(masker: Any, argument: str = "masker") -> Table:
         InvalidInput: it is None, empty, or holds no numbers.
     """
     if masker is None:
-        raise InvalidInput(argument, "cannot be None", None, "Pass the background rows")
-    kinds = {c.__name__ for c in type(masker).__mro__}
+        raise WrongType(argument, "cannot be None", None, "Pass the background rows")
+    kinds = _kinds(masker)
     if "Independent" in kinds:
         held = table(masker.data, argument)
         names = getattr(masker, "feature_names", None)
@@ -94,9 +94,20 @@ def background(masker: Any, argument: str = "masker") -> Table:
     return found
 
 
+def serves(masker: Any) -> bool:
+    """Whether `background` takes it, as far as its type tells."""
+    if {"Independent", "DenseData"} & _kinds(masker) or is_frame(masker):
+        return True
+    return isinstance(masker, (np.ndarray, torch.Tensor, list))
+
+
 def is_frame(given: Any) -> bool:
     """Whether it is a DataFrame, of pandas or of something like it."""
     return hasattr(given, "columns") and hasattr(given, "to_numpy")
+
+
+def _kinds(masker: Any) -> set[str]:
+    return {c.__name__ for c in type(masker).__mro__}
 
 
 def _summary(given: Any, argument: str) -> Table:

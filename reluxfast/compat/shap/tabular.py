@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from reluxfast.compat.shap.answer import Answer
+from reluxfast.compat.shap.auto import Explainer
 from reluxfast.compat.shap.errors import NotOffered, WrongType
 from reluxfast.compat.shap.game import TabularGame
 from reluxfast.compat.shap.links import Link
@@ -20,20 +21,29 @@ from reluxfast.methods.numbers import flag, positive
 from reluxfast.progress import silence
 
 
-class TabularExplainer:
+class TabularExplainer(Explainer):
     """A model, a masker and a link.
 
     Attributes:
-        model, masker, link, linearize_link, feature_names: as given.
+        model, masker, link, linearize_link, feature_names, output_names: as given.
     """
 
-    def __init__(self, model: Any, masker: Any, link: Link, feature_names: Sequence[str] | None, linearize_link: bool):
+    def __init__(
+        self,
+        model: Any,
+        masker: Any,
+        link: Link,
+        feature_names: Sequence[str] | None,
+        linearize_link: bool,
+        output_names: Sequence[str] | None,
+    ):
         held = background(masker)
         if not callable(link):
             raise WrongType("link", "must be callable", repr(link), "Pass shap.links.logit, or any function of outputs")
         flag("linearize_link", linearize_link)
         self.model, self.masker, self.link = model, masker, link
         self.feature_names, self.linearize_link = feature_names, linearize_link
+        self.output_names = None if output_names is None else list(output_names)
         self._game = TabularGame(Model(model, held.columns), held, link, linearize_link)
 
     @property
@@ -44,9 +54,7 @@ class TabularExplainer:
     def _answer(self, x: Table, **options: Any) -> Answer:
         raise NotImplementedError
 
-    def _explanation(
-        self, given: tuple, errors: bool, outputs: Sequence[int] | None, silent: bool, **options: Any
-    ) -> Any:
+    def _explanation(self, given: tuple, errors: bool, outputs: Any, silent: bool, **options: Any) -> Any:
         shap = need("shap", "shap", "shap", f"{type(self).__name__}(X)")
         began = time.time()
         x = one_table(given)
@@ -54,12 +62,14 @@ class TabularExplainer:
             found = self._answer(x, **options)
         names = x.columns or self.feature_names or [f"Feature {i}" for i in range(x.rows.shape[1])]
         values, base, error = found.values, found.base, found.errors if errors else None
-        labels = None
+        labels = self.output_names
+        if labels is not None and len(labels) != values.shape[-1]:
+            rule = f"must name the {values.shape[-1]} outputs of the model"
+            raise InvalidInput("output_names", rule, f"{len(labels)} names")
         if outputs is not None:
-            chosen = _chosen(outputs, values.shape[-1])
-            values, base = values[..., chosen], base[..., chosen]
-            error = None if error is None else error[..., chosen]
-            labels = [f"Output {k}" for k in chosen]
+            chosen, labels = _chosen(outputs, labels or [f"Output {k}" for k in range(values.shape[-1])], found)
+            values, base = np.take_along_axis(values, chosen[:, None], 2), np.take_along_axis(base, chosen, 1)
+            error = None if error is None else np.take_along_axis(error, chosen[:, None], 2)
         elif values.shape[-1] == 1:
             # A single output has no dimension; base values keep the one that a function gave them, as in shap.
             kept = bool(found.inner) and self._game.model.is_function
@@ -101,23 +111,21 @@ def refuse(argument: str, asked: bool, value: Any, neutral: Any, explainer: str)
         raise NotOffered(argument, f"must be {neutral!r}", repr(value), f"shap's own {explainer} has it")
 
 
-def settings(defaults: dict[str, Any], *given: dict[str, Any]) -> dict[str, Any]:
-    """Options of a call: defaults, overruled by those given, the later the stronger.
-
-    Raises:
-        WrongType: there is no such option.
-    """
-    merged = dict(defaults)
-    for options in given:
-        for name, value in options.items():
-            if name not in defaults:
-                raise WrongType("options", f"are {', '.join(defaults)}", repr(name))
-            merged[name] = value
-    return merged
-
-
-def _chosen(outputs: Any, count: int) -> np.ndarray:
-    chosen = np.atleast_1d(np.asarray(outputs))
-    if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not ((chosen >= -count) & (chosen < count)).all():
+def _chosen(outputs: Any, names: list[str], found: Answer) -> tuple[np.ndarray, Any]:
+    """Numbers (N, k) of the outputs of each row that are chosen, and their names: one list if all rows agree."""
+    rows, _, count = found.values.shape
+    if hasattr(outputs, "apply"):
+        explanation = need("shap", "shap", "shap", "A choice of outputs").Explanation
+        of_rows = found.base + found.values.sum(1)
+        each = [np.atleast_1d(outputs.apply(explanation(row)).values) for row in of_rows]
+        if len({e.shape for e in each}) > 1:
+            raise NotOffered("outputs", "must choose as many outputs of each row", repr(outputs))
+        chosen = np.stack(each) if each else np.zeros((0, count), dtype=np.int64)
+    else:
+        chosen = np.atleast_1d(np.asarray(outputs))[None]
+    if chosen.ndim != 2 or chosen.dtype.kind not in "iu" or not ((chosen >= -count) & (chosen < count)).all():
         raise InvalidInput("outputs", f"must be numbers of outputs below {count}", repr(outputs))
-    return chosen % count
+    chosen = chosen % count
+    labels = np.array(names)[chosen]
+    same = len(labels) == 1 or (labels == labels[:1]).all()
+    return np.broadcast_to(chosen, (rows, chosen.shape[1])), list(labels[0]) if len(labels) and same else labels

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import reluxfast as rx
-from reluxfast.compat.shap import DeepExplainer, deep
+from reluxfast.compat.shap import DeepExplainer, GradientExplainer, deep
 from tests.compat.shap.networks import NETWORKS, FunctionalImage, Image, ReusedImage, drawn, listed, network
 from tests.compat.shap.support import close, settled, shap
 from tests.support import assert_untouched, fingerprint
@@ -84,6 +84,32 @@ def test_pairs_in_batches_of_any_size(monkeypatch):
     for one, other in zip(found, whole, strict=True):
         rows = np.stack([other[r, ..., int(k)] for r, k in enumerate(ranks)])
         close(one[..., 0], rows, 1e-12)
+
+
+@pytest.mark.parametrize("explainer", [DeepExplainer, GradientExplainer])
+def test_the_explanation_of_several_inputs(explainer):
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(7, 4), nn.ReLU(), nn.Linear(4, 2))
+
+        def forward(self, x, y):
+            return self.net(torch.cat([x, y], 1))
+
+    model, x, b = settled(Both), drawn([(3,), (4,)], 2, 1), drawn([(3,), (4,)], 5, 2)
+    found, theirs = explainer(model, b)(x), shap.DeepExplainer(model, b)(x)
+    assert type(found.values) is type(theirs.values) is list and type(found.data) is type(theirs.data) is list
+    for one, other, rows, given in zip(found.values, theirs.values, found.data, x, strict=True):
+        assert one.shape == other.shape and np.array_equal(rows, given.numpy())
+        if explainer is DeepExplainer:
+            close(one, other.astype(one.dtype), 1e-5)
+
+
+def test_rows_of_another_width():
+    model, x, b = network("perceptron")
+    for explainer in (DeepExplainer, GradientExplainer, shap.DeepExplainer, shap.GradientExplainer):
+        with pytest.raises(RuntimeError):
+            explainer(model, b).shap_values(x[:, :5])
 
 
 def test_one_output_without_a_dimension():

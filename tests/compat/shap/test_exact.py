@@ -100,17 +100,3 @@ def test_explainer_chooses_as_shap():
     found = Explainer(vector, B, feature_names=list("abcdef"))(X)
     close(found.values, shap.Explainer(vector, B)(X, silent=True).values, 1e-9)
     assert found.feature_names == list("abcdef")
-
-
-def test_explainer_refuses_what_is_not_its_own():
-    with pytest.raises(
-        NotImplementedError, match=r"algorithm must be one of .*, got 'tree'\. shap's own Explainer has"
-    ):
-        Explainer(scalar, B, algorithm="tree")
-    with pytest.raises(shap.utils._exceptions.InvalidAlgorithmError) as raised:
-        Explainer(scalar, B, algorithm="magic")
-    assert isinstance(raised.value, rx.InvalidInput)
-    with pytest.raises(TypeError, match="model must be callable"):
-        Explainer(3, B)
-    with pytest.raises(NotImplementedError, match="output_names must be None"):
-        Explainer(scalar, B, output_names=["a"])

@@ -114,15 +114,15 @@ def test_a_single_output_of_a_module_has_no_dimension():
 
 
 def test_perceptrons_take_their_fast_way(monkeypatch):
-    from reluxfast.compat.shap import permutation
+    from reluxfast.compat.shap import game
 
-    seen = []
+    seen, explain = [], game.explain_function
 
     def watched(*args, **options):
-        seen.append(rx.shapley(*args, **options))
+        seen.append(explain(*args, **options))
         return seen[-1]
 
-    monkeypatch.setattr(permutation, "shapley", watched)
+    monkeypatch.setattr(game, "explain_function", watched)
     PermutationExplainer(settled(perceptron), B)(X)
     assert seen[0].options["path"] == "mlp" and seen[0].options["background_mode"] == "all"
 
@@ -169,8 +169,9 @@ def test_estimators_that_are_no_networks_are_refused():
 @pytest.mark.parametrize("explainer", EXPLAINERS)
 def test_what_is_no_table_is_refused(explainer):
     dimensions = shap.utils._exceptions.DimensionError
-    with pytest.raises(ValueError, match=r"(masker|data) cannot be None, got None"):
-        explainer(scalar, None)
+    for kind in (ValueError, TypeError):
+        with pytest.raises(kind, match=r"(masker|data) cannot be None, got None"):
+            explainer(scalar, None)
     with pytest.raises(dimensions, match=r"X must have 6 features, as the background has, got 5"):
         explainer(scalar, B)(X[:, :5])
     with pytest.raises(dimensions, match=r"must have rows of features \(N, d\), got shape \(6,\)"):
@@ -194,10 +195,27 @@ def test_rows_of_more_dimensions_are_refused():
         PermutationExplainer(scalar, B)(X, X)
 
 
+@pytest.mark.parametrize("explainer", EXPLAINERS)
+def test_outputs_of_more_dimensions_are_refused(explainer):
+    """Before anything is spent on them."""
+    calls = []
+
+    def model(x):
+        calls.append(len(x))
+        return np.zeros((len(x), 3, 2))
+
+    with pytest.raises(rx.InvalidInput, match=r"model must return \(N,\) or \(N, K\), got an output of 3 dimensions"):
+        explainer(model, B)(X)
+    assert len(calls) == 1
+    module = nn.Sequential(nn.Linear(D, 6), nn.ReLU(), nn.Unflatten(1, (3, 2)))
+    with pytest.raises(rx.InvalidInput, match=r"model must return \(N,\) or \(N, K\), got an output of 3 dimensions"):
+        explainer(module, B)(X)
+
+
 def test_options_that_do_not_exist_are_refused():
-    with pytest.raises(TypeError, match=r"options are max_evals, main_effects, .*, got 'max_eval'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'max_eval'"):
         PermutationExplainer(scalar, B)(X, max_eval=100)
-    with pytest.raises(TypeError, match="got 'npermutations'"):
+    with pytest.raises(TypeError, match=r"options are max_evals, main_effects, .*, got 'npermutations'"):
         PermutationExplainer(scalar, B, npermutations=3)
     with pytest.raises(TypeError, match="link must be callable, got 'logit'"):
         PermutationExplainer(scalar, B, link="logit")

@@ -26,7 +26,7 @@ def test_fewer_where_asked_for():
     assert masker.shape == (20, 6) and masker.max_samples == 20
     places = [np.flatnonzero((MANY == row).all(1)) for row in masker.data]
     assert all(len(p) == 1 for p in places) and len({int(p[0]) for p in places}) == 20
-    assert np.array_equal(maskers.Independent(MANY, 20).data, masker.data)
+    assert np.array_equal(masker.data, shap.maskers.Independent(MANY, max_samples=20).data)
     assert np.array_equal(maskers.Independent(MANY, 150).data, MANY)
     with pytest.raises(rx.InvalidInput, match="max_samples must be a positive int"):
         maskers.Independent(MANY, max_samples=0)

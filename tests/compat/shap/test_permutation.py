@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from tests.compat.shap.support import (
     D,
     close,
     column,
+    layer,
     quadratic,
     rows,
     scalar,
@@ -188,7 +191,49 @@ def test_no_rows():
     assert PermutationExplainer(scalar, B)(X[:0]).values.shape == (0, D)
 
 
-@pytest.mark.parametrize("seed", [1.5, "a", True])
-def test_a_seed_that_is_none(seed):
-    with pytest.raises(rx.InvalidInput, match="seed must be an int"):
+@pytest.mark.parametrize(
+    ("seed", "kind"), [(1.5, TypeError), ("a", TypeError), (True, TypeError), (-1, ValueError), (1 << 32, ValueError)]
+)
+def test_a_seed_that_is_none(seed, kind):
+    with pytest.raises(kind, match="seed must be") as raised:
         PermutationExplainer(scalar, B, seed=seed)
+    assert isinstance(raised.value, rx.InvalidInput)
+    if not isinstance(seed, bool):
+        with pytest.raises(kind):
+            shap.PermutationExplainer(scalar, B, seed=seed)
+
+
+def test_outputs_that_operations_choose():
+    """Of each row its largest output."""
+
+    def apart(x):
+        return x @ layer(D) + x[:, :1] ** 3
+
+    whole = PermutationExplainer(apart, B)(X, error_bounds=True)
+    found = PermutationExplainer(apart, B)(X, outputs=shap.Explanation.argsort.flip[:1], error_bounds=True)
+    largest = apart(X).argmax(1)
+    assert len(set(largest)) > 1
+    for name in ("values", "error_std"):
+        assert np.array_equal(getattr(found, name), getattr(whole, name)[range(3), :, largest][..., None])
+    assert np.array_equal(found.base_values, whole.base_values[range(3), largest][:, None])
+    assert [str(name) for name in found[1].output_names] == [f"Output {largest[1]}"]
+    same = PermutationExplainer(apart, B)(X[:1], outputs=shap.Explanation.argsort.flip[:2])
+    assert same.output_names == [f"Output {k}" for k in apart(X[:1])[0].argsort()[::-1][:2]]
+    with pytest.raises(rx.InvalidInput, match="outputs must be numbers of outputs below 3"):
+        PermutationExplainer(apart, B)(X, outputs=shap.Explanation.abs)
+
+
+def test_names_of_outputs():
+    names = ["a", "b", "c"]
+    for explainer in (PermutationExplainer, ExactExplainer):
+        assert explainer(vector, B, output_names=names)(X).output_names == names
+    found = PermutationExplainer(vector, B, output_names=names)(X, outputs=[2, 0])
+    assert found.output_names == ["c", "a"]
+    with pytest.raises(rx.InvalidInput, match="output_names must name the 3 outputs of the model, got 2 names"):
+        PermutationExplainer(vector, B, output_names=names[:2])(X)
+
+
+def test_options_are_named_in_the_signature():
+    theirs = inspect.signature(shap.PermutationExplainer.__call__).parameters
+    assert set(inspect.signature(PermutationExplainer.__call__).parameters) == set(theirs) - {"kwargs"}
+    assert {"model", "masker", "link", "seed"} <= set(inspect.signature(PermutationExplainer).parameters)
