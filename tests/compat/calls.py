@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,7 @@ class Adapter:
     make: model -> function of inputs that explains them.
     network: "cnn" or "mlp".
     random: whether it draws from PyTorch's or numpy's own generator, so that threads share its numbers.
+    needs: package that it cannot do without.
     out_of_range: model -> a call of the same class that must fail; None: it takes no target.
     """
 
@@ -29,6 +32,7 @@ class Adapter:
     network: str = "cnn"
     random: bool = False
     out_of_range: Callable[[nn.Module, Tensor], Any] | None = None
+    needs: str = ""
 
     def model(self) -> nn.Module:
         """The network, in eval mode."""
@@ -61,7 +65,8 @@ def _captum(name: str, *construct: Any, layer: str = "", network: str = "cnn", r
     def make(model: nn.Module) -> Explain:
         return lambda x: attributor(model).attribute(x, **targets, **options)
 
-    return Adapter(make, network, random, None if name == "LayerActivation" else fails)
+    needs = "sklearn" if name == "Lime" else ""
+    return Adapter(make, network, random, None if name == "LayerActivation" else fails, needs)
 
 
 def _noise(model: nn.Module) -> Explain:
@@ -69,15 +74,16 @@ def _noise(model: nn.Module) -> Explain:
 
 
 def _zennit(kind: Any, composite: Callable[[], Any] | None, **options: Any) -> Adapter:
-    def make(model: nn.Module, column: int = 1) -> Explain:
-        def explain(x: Tensor) -> Tensor:
-            seed = torch.eye(4)[[column] * len(x)]
-            with kind(model, composite() if composite else None, **options) as attributor:
-                return attributor(x, seed)[1]
+    def attributor(model: nn.Module) -> Any:
+        return kind(model, composite() if composite else None, **options)
 
-        return explain
+    def make(model: nn.Module) -> Explain:
+        return lambda x: attributor(model)(x, torch.eye(4)[[1] * len(x)])[1]
 
-    return Adapter(make, random=kind is zennit.SmoothGrad, out_of_range=lambda model, x: make(model, 99)(x))
+    def fails(model: nn.Module, x: Tensor) -> None:
+        attributor(model)(x, torch.ones(len(x), 99))
+
+    return Adapter(make, random=kind is zennit.SmoothGrad, out_of_range=fails)
 
 
 def _cam(name: str) -> Adapter:
@@ -154,9 +160,19 @@ ADAPTERS: dict[str, Adapter] = {
     "grad_cam.GuidedBackpropReLUModel": Adapter(_guided, out_of_range=lambda model, x: _guided(model, 99)(x)),
     "shap.PermutationExplainer": _tabular("PermutationExplainer", npermutations=2),
     "shap.ExactExplainer": Adapter(
-        lambda m: lambda x: shap.ExactExplainer(m, rows(((7,),), 4)[0].numpy())(x.numpy()), "mlp"
+        lambda m: lambda x: shap.ExactExplainer(m, rows(((7,),), 4)[0].numpy())(x.numpy()), "mlp", needs="shap"
     ),
     "shap.KernelExplainer": _tabular("KernelExplainer", nsamples=80, l1_reg=False),
     "shap.GradientExplainer": _deep("GradientExplainer", nsamples=4, rseed=0),
     "shap.DeepExplainer": _deep("DeepExplainer"),
 }
+
+
+def parameters(names: Iterable[str]) -> list[Any]:
+    """Names as pytest's parameters; what an adapter cannot do without is a reason to skip it."""
+    found = []
+    for name in names:
+        needs = ADAPTERS[name].needs
+        lacking = bool(needs) and importlib.util.find_spec(needs) is None
+        found.append(pytest.param(name, marks=pytest.mark.skipif(lacking, reason=f"{needs} is not installed")))
+    return found
