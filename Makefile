@@ -5,7 +5,7 @@ PYTHON ?= python3
 INSTALL_ARGS ?=
 TEST_ARGS ?=
 TEST_WORKERS ?= 2
-TEST_TIMEOUT ?= 1500
+TEST_TIMEOUT ?= 2400
 BENCH_ARGS ?= --case vgg16 --case resnet50 --batch 4
 GPU_OUT ?= build/gpu
 

@@ -62,7 +62,10 @@ def test_against_the_formula(name):
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [*((name, torch.float32) for name in (*AGAINST_THE_FORMULA, *CONSERVE)), *((n, torch.float64) for n in CONSERVE)],
+    [
+        *((name, torch.float32) for name in (*AGAINST_THE_FORMULA[::3], *CONSERVE)),
+        *((n, torch.float64) for n in CONSERVE),
+    ],
 )
 def test_completeness(name, dtype):
     construct = CONSTRUCTS[name]
