@@ -18,6 +18,7 @@ _NAMES = {
     "grad_cam": "Grad-CAM",
     "guided_grad_cam": "Guided Grad-CAM",
     "integrated_gradients": "Integrated gradients",
+    "deep_lift": "DeepLIFT",
     "smooth_grad": "SmoothGrad",
     "expected_gradients": "Expected gradients",
     "shapley": "Shapley values",

@@ -14,6 +14,8 @@ _UNITS = {
     "lrp": "logits",
     "input_x_gradient": "logits",
     "integrated_gradients": "logits",
+    "deep_lift": "logits",
+    "expected_gradients": "logits",
     "grad_cam": "class activation",
     "guided_backprop": "modified gradient",
     "deconvnet": "modified gradient",

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+import reluxfast as rx
 from reluxfast.errors import InvalidInput
-from reluxfast.plots.maps import block_sums, colour, common_scale, grey, position_map, strongest_slice
+from reluxfast.plots.labels import shown_name
+from reluxfast.plots.maps import block_sums, colour, common_scale, grey, position_map, strongest_slice, unit
 
 
 def test_channels_are_summed_with_their_sign():
@@ -75,3 +77,10 @@ def test_grey_and_colour_fill_the_unit_range():
     assert np.array_equal(colour(inside), inside.transpose(1, 2, 0))
     assert colour(image[:1]).shape == (2, 2, 3)
     assert not np.isnan(grey(np.ones((1, 2, 2)))).any()
+
+
+def test_every_method_has_a_name_and_methods_that_sum_to_logits_are_in_logits():
+    """A method that nobody thought of here would be drawn under a wrong unit."""
+    assert all(shown_name(name)[0].isupper() for name in rx.methods())
+    for method in ("input_x_gradient", "lrp", "integrated_gradients", "deep_lift", "expected_gradients"):
+        assert unit(method) == "logits", method
