@@ -60,7 +60,7 @@ def guided_grad_cam(run: Run, layer: str | nn.Module) -> Outcome:
 
 def activations(run: Run, names: list[str]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Output of the network, and A (N, C, *S) at each of these values."""
-    walked = run.engine.walk(run.inputs, None, "gradient", run.native, frozenset(names))
+    walked = run.engine.walk(run.arguments(), None, "gradient", run.native, frozenset(names))
     return walked.output, _values(run, walked, names)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from reluxfast.compat.captum.errors import Refused
 from reluxfast.compat.captum.forward import Forward
 from reluxfast.errors import InvalidInput
+from reluxfast.methods.cam import activations
 from reluxfast.methods.run import Run
 from reluxfast.relevance.layers import layer_inputs, layer_value
 
@@ -89,11 +90,14 @@ def values_and_gradients(
 
 def values_at(run: Run, names: Sequence[str], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Values (N, ...) by name, in a dtype, without a walk back."""
-    found = dict(zip(run.engine.graph.explained, run.inputs, strict=True))
-    for name in names:
-        if name not in found:
-            found[name] = run.at(name).outputs()
-    return {name: found[name].to(dtype).contiguous() for name in names}
+    graph = run.engine.graph
+    inputs, before = dict(zip(graph.explained, run.inputs, strict=True)), graph.leading_to(graph.output)
+    if len(names) > 1 and before.issuperset(names):
+        _, found = activations(run, list(names))  # one pass for all of them
+    else:
+        # What lies behind a layer need not be run.
+        found = {name: inputs[name] if name in inputs else run.at(name).outputs() for name in names}
+    return {name: value.to(dtype).contiguous() for name, value in found.items()}
 
 
 def refuse_history(grad_kwargs: dict[str, Any] | None) -> None:

@@ -145,10 +145,11 @@ class Several(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear1, self.relu, self.linear2 = nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 4)
+        self.side = nn.Linear(6, 2)
 
     def forward(self, x):
         hidden = self.relu(self.linear1(x))
-        return {"logits": self.linear2(hidden), "hidden": hidden}
+        return {"logits": self.linear2(hidden), "side": self.side(hidden)}
 
 
 def test_models_that_return_several_tensors():
@@ -157,6 +158,9 @@ def test_models_that_return_several_tensors():
         agree(*both(ours.LayerActivation, model, x, construct=(layer,)))
     for kind in (ours.NeuronGradient, ours.NeuronGuidedBackprop):
         agree(*both(kind, model, x, 2, construct=(model.linear2,)))
+    agree(*both(ours.LayerActivation, model, x, construct=([model.linear1, model.linear2],)))
+    with pytest.raises(AssertionError, match="the output depends on"):
+        ours.LayerActivation(model, model.side).attribute(x)
     with pytest.raises(RuntimeError, match="not one tensor"):
         ours.LayerGradCam(model, model.relu).attribute(x, 1)
 
