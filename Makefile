@@ -6,7 +6,11 @@ INSTALL_ARGS ?=
 TEST_ARGS ?=
 TEST_WORKERS ?= 2
 TEST_TIMEOUT ?= 2400
-BENCH_ARGS ?= --case vgg16 --case resnet50 --batch 4
+# BENCH_ARGS=--quick takes minutes; `reluxfast bench --help` lists what else there is.
+BENCH_ARGS ?=
+BENCH_OUT ?= build/bench
+# GPU_ARGS=--quick takes less than four minutes.
+GPU_ARGS ?=
 GPU_OUT ?= build/gpu
 
 VENV := .venv
@@ -18,7 +22,7 @@ CPP_TESTS := $(shell find tests -type f \( -name '*.cpp' -o -name '*.h' \) 2>/de
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-bench demo test lint format bench-guided bench-lrp gpu clean distclean
+.PHONY: help setup setup-demo setup-bench demo test lint format bench gpu clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -50,9 +54,9 @@ $(STAMPS)/extra-%: $(STAMPS)/package
 	@$(PIP_INSTALL) 'reluxfast[$*]'
 	@touch $@
 
-# Peers that are no extra: of their own accord they would ask for another torch.
+# Peers that are no extra: of their own accord they would ask for another torch. Their versions: constraints.txt.
 $(STAMPS)/peers: $(STAMPS)/torch
-	@echo "[setup] peers that the tests compare with"
+	@echo "[setup] peers that ask for a torch of their own"
 	@$(PIP_INSTALL) --no-deps zennit torchvision grad-cam ttach
 	@touch $@
 
@@ -60,15 +64,16 @@ setup: $(STAMPS)/extra-test $(STAMPS)/peers ## install everything the tests need
 
 setup-demo: $(STAMPS)/extra-demo ## install everything the demo needs
 
-setup-bench: $(STAMPS)/extra-bench ## install the peers of the benchmarks
+setup-bench: $(STAMPS)/extra-bench $(STAMPS)/peers ## install the peers of the benchmarks
 
 demo: setup-demo ## train two small networks, explain held-out images, draw a gallery in build/demo
 	$(BIN)/reluxfast demo --out build/demo
 
 # One OpenMP thread a worker: two workers with two spinning threads each stand in each other's way on two cores.
+# pytest-benchmark measures nothing beside other workers, and would say so.
 test: setup ## the whole test-suite; TEST_ARGS='-k gate' runs a part
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} timeout --verbose --signal=INT --kill-after=30 $(TEST_TIMEOUT) \
-	  $(BIN)/python -m pytest -n $(TEST_WORKERS) -o faulthandler_timeout=300 $(TEST_ARGS)
+	  $(BIN)/python -m pytest -n $(TEST_WORKERS) -p no:benchmark -o faulthandler_timeout=300 $(TEST_ARGS)
 
 lint: setup ## ruff and clang-format, changing nothing
 	$(BIN)/ruff check .
@@ -81,15 +86,12 @@ format: setup ## let ruff and clang-format rewrite the files
 	$(BIN)/ruff format .
 	@$(if $(CPP_SOURCES),$(BIN)/clang-format -i $(CPP_SOURCES) $(CPP_TESTS))
 
-bench-guided: setup-bench ## guided backpropagation beside the peers; BENCH_ARGS='--case vgg16 --store'
-	$(BIN)/python -m benchmarks.guided $(BENCH_ARGS)
-
-bench-lrp: setup-bench ## LRP beside the peers; BENCH_ARGS='--case vgg16 --composite epsilon_plus --store'
-	$(BIN)/python -m benchmarks.lrp $(BENCH_ARGS)
+bench: setup-bench ## the CPU suite of `reluxfast bench` beside the peers, drawn in build/bench; BENCH_ARGS=--quick
+	$(BIN)/reluxfast bench --out $(BENCH_OUT) --plot $(BENCH_ARGS)
 
 # The Python and the torch of a machine with a GPU: nothing is downloaded, nothing installed, no .venv.
-gpu: ## on a machine with an NVIDIA GPU: build for it, test and measure on it, write build/gpu/report.json
-	PYTHONPATH=. $(PYTHON) -m benchmarks.gpu.report --out $(GPU_OUT)
+gpu: ## on a machine with an NVIDIA GPU: build, test, measure, write build/gpu/report.json; GPU_ARGS=--quick
+	PYTHONPATH=. $(PYTHON) -m reluxfast.benchmarks.gpu.report --out $(GPU_OUT) $(GPU_ARGS)
 
 clean: ## remove what was built, keep .venv
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis $(STAMPS)/package $(STAMPS)/extra-*

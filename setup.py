@@ -21,12 +21,14 @@ TORCH_TARGET_VERSION = "0x020a000000000000"
 PYTHON_LIMITED_API = "0x030A0000"
 # Turing, Ampere (data centre and desktop), Ada, Hopper.
 CUDA_ARCHITECTURES = ("75", "80", "86", "89", "90")
+# Folders beside reluxfast/ that are installed as packages in it.
+BESIDE = ("kernels", "benchmarks")
 
 
 def packages(root: Path = ROOT) -> dict[str, str]:
-    """Every package's dotted name with its folder relative to `root`; kernels/ is installed as reluxfast.kernels."""
+    """Every package's dotted name with its folder relative to `root`."""
     found = {}
-    for top, folder in (("reluxfast", "reluxfast"), ("reluxfast.kernels", "kernels")):
+    for top, folder in {"reluxfast": "reluxfast", **{f"reluxfast.{name}": name for name in BESIDE}}.items():
         for init in sorted((root / folder).rglob("__init__.py")):
             inside = init.parent.relative_to(root / folder).parts
             found[".".join((top, *inside))] = "/".join((folder, *inside))

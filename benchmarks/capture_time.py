@@ -1,4 +1,4 @@
-"""Time to capture a model, and of a one-off attribution: `python -m benchmarks.capture_time --help`.
+"""Time to capture a model, and of a one-off attribution: `python -m reluxfast.benchmarks.capture_time --help`.
 
 Each measurement runs in fresh processes. *cold*: the first call of the process, after the imports; *warm*: the same
 call for another model object of the same kind; *cached*: once more for that very model. `torch.export` alone, with a
@@ -18,20 +18,21 @@ import torch
 from torch import Tensor, nn
 
 import reluxfast as rx
-from benchmarks import models, rows
-from benchmarks.cases import CASES, build_model
-from benchmarks.fresh import answer, in_fresh_process
-from benchmarks.options import add_common, add_worker
-from benchmarks.progress import Progress
-from benchmarks.timing import summarise
+from reluxfast.benchmarks import rows
+from reluxfast.benchmarks.fresh import answer, in_fresh_process
+from reluxfast.benchmarks.maps.networks import NETWORKS, build_model, mlp
+from reluxfast.benchmarks.maps.weights import images, trained_like_
+from reluxfast.benchmarks.options import add_common, add_worker
+from reluxfast.benchmarks.progress import Progress
+from reluxfast.benchmarks.timing import summarise
 
 
 def _example(name: str, tiny: bool) -> tuple[nn.Module, Tensor]:
     if name == "mlp":
-        return models.trained_like_(models.mlp(), torch.randn(64, 30)), torch.randn(4, 30)
-    case = CASES[name]
-    size = case.tiny_size if tiny else case.size
-    return build_model(case, size, tiny=tiny), models.images(2, case.channels, size)
+        return trained_like_(mlp(), torch.randn(64, 30)), torch.randn(4, 30)
+    network = NETWORKS[name]
+    size = network.tiny_size if tiny else network.size
+    return build_model(network, size, tiny=tiny), images(2, network.channels, size)
 
 
 def _export(model: nn.Module, x: Tensor) -> object:
@@ -90,7 +91,9 @@ def _with_band(t: dict[str, float]) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
     p = argparse.ArgumentParser(
-        prog="python -m benchmarks.capture_time", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m reluxfast.benchmarks.capture_time",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     names = sorted({model for model, _ in TASKS})
     p.add_argument("--model", action="append", choices=names, help="repeatable; default: all")

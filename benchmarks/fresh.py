@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-_ROOT = Path(__file__).parent.parent
+import reluxfast
+
 _MARK = "result: "
 
 
 def in_fresh_process(module: str, task: dict[str, Any]) -> dict[str, Any]:
-    """`python -m module --worker TASK`, from the repository root; the worker answers by `answer`.
+    """`python -m module --worker TASK`, this package first on its path; the worker answers by `answer`.
 
     RuntimeError with the worker's own output when it fails.
     """
     command = [sys.executable, "-m", module, "--worker", json.dumps(task)]
-    run = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    found_in = str(Path(reluxfast.__file__).parents[1])
+    path = os.pathsep.join(filter(None, (found_in, os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     lines = [line for line in run.stdout.splitlines() if line.startswith(_MARK)]
     if run.returncode != 0 or not lines:
         raise RuntimeError(f"{module} failed on {task} (exit status {run.returncode}):\n{run.stdout}{run.stderr}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import rows
+from reluxfast.benchmarks import rows
 
 
 def add_common(parser: argparse.ArgumentParser, name: str) -> None:

@@ -1,61 +1,78 @@
-"""Convolution and matrix work of one attribution, in forward passes of the same network: `python -m benchmarks.passes`.
+"""Convolution and matrix work of one attribution, in forward passes of the same network.
 
-Counted at the dispatcher (`work.py`), on a call after the first one, so that what is prepared once does not count.
-An input-gradient by autograd is 2: one pass each way.
+`python -m reluxfast.benchmarks.passes --help`. Counted at the dispatcher (`work.py`), on a call after the first one, so
+that what is prepared once does not count. An input-gradient by autograd is 2: one pass each way.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from benchmarks import rows
-from benchmarks.cases import CASES, Problem, make_problem
-from benchmarks.lrp_providers import COMPOSITES, PROVIDERS
-from benchmarks.options import add_common
-from benchmarks.progress import Progress
-from benchmarks.providers import Unavailable, providers_on, quiet_peers
-from benchmarks.work import CountedWork, Product
+from reluxfast.benchmarks import rows
+from reluxfast.benchmarks.case import Conditions
+from reluxfast.benchmarks.maps.problem import CASES, LRP_COMPOSITES, MapProblem
+from reluxfast.benchmarks.maps.providers import PROVIDERS, providers_for
+from reluxfast.benchmarks.options import add_common
+from reluxfast.benchmarks.problem import ON_REQUEST, Unavailable
+from reluxfast.benchmarks.progress import Progress
+from reluxfast.benchmarks.quiet import quiet_peers
+from reluxfast.benchmarks.work import CountedWork, Product
 
+NETWORKS = tuple(name.split("/")[0] for name, case in CASES.items() if name.endswith(f"/{LRP_COMPOSITES[0]}"))
 # channels_last changes where numbers lie, not how many there are.
-COUNTED = tuple(name for name in PROVIDERS if name != "bare" and "channels_last" not in name)
+COUNTED = tuple(
+    name
+    for name in PROVIDERS
+    if name.startswith(("reluxfast", "captum", "zennit", "algebra")) and "channels_last" not in name
+)
 
 
-def forward_flop(problem: Problem) -> int:
+def forward_flop(problem: MapProblem) -> int:
     """FLOP of the network's own forward pass."""
     with torch.no_grad(), CountedWork() as work:
         problem.model(problem.x)
     return work.flop
 
 
-def products(problem: Problem, provider: str, composite: str) -> list[Product]:
+def products(problem: MapProblem, provider: str) -> list[Product]:
     """Every convolution and matrix product of one attribution; Unavailable if this provider has no such composite."""
-    prepared = PROVIDERS[provider](problem, composite)
+    prepared = PROVIDERS[provider](problem)
     prepared.call()
     with CountedWork() as work:
         prepared.call()
     return work.products
 
 
-def passes(problem: Problem, provider: str, composite: str) -> float:
+def passes(problem: MapProblem, provider: str) -> float:
     """FLOP of one attribution over those of one forward pass."""
-    return sum(product.flop for product in products(problem, provider, composite)) / forward_flop(problem)
+    return sum(product.flop for product in products(problem, provider)) / forward_flop(problem)
 
 
-def count(problem: Problem, providers: list[str], composites: list[str], progress: Progress) -> list[dict[str, Any]]:
+def counted_for(problem: MapProblem, composites: Sequence[str]) -> list[str]:
+    """Those who have one of the composites, where this problem is."""
+    offered = {name for composite in composites for name in providers_for(replace(problem, method=composite))}
+    return [name for name in COUNTED if name in offered and name not in ON_REQUEST]
+
+
+def count(
+    problem: MapProblem, providers: Sequence[str], composites: Sequence[str], progress: Progress
+) -> list[dict[str, Any]]:
     """One JSON-ready dict for each provider and composite; `passes` is None where there is no such rule."""
     found, unit = [], forward_flop(problem)
     common = {
         "benchmark": "passes",
-        "case": problem.case.name,
+        "case": problem.network.name,
         "tiny": problem.tiny,
         "batch": problem.x.shape[0],
         "size": problem.x.shape[-1],
         "forward_flop": unit,
-        "environment": rows.environment(problem.x.device),
+        "environment": rows.environment(problem.device),
     }
     with quiet_peers():
         for provider in providers:
@@ -63,7 +80,7 @@ def count(problem: Problem, providers: list[str], composites: list[str], progres
                 progress.phase(f"{provider} {composite}")
                 row: dict[str, Any] = {"provider": provider, "composite": composite, "passes": None}
                 try:
-                    calls = products(problem, provider, composite)
+                    calls = products(replace(problem, method=composite), provider)
                 except Unavailable as error:
                     row["reason"] = str(error)
                 else:
@@ -107,12 +124,12 @@ def calls_to_text(row: dict[str, Any]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this count."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.passes", description=__doc__.splitlines()[0])
-    p.add_argument("--case", action="append", choices=sorted(CASES), help="network; repeatable; default: all")
-    p.add_argument("--composite", action="append", choices=COMPOSITES, help="repeatable; default: all")
+    p = argparse.ArgumentParser(prog="python -m reluxfast.benchmarks.passes", description=__doc__.splitlines()[0])
+    p.add_argument("--case", action="append", choices=NETWORKS, help="network; repeatable; default: all")
+    p.add_argument("--composite", action="append", choices=LRP_COMPOSITES, help="repeatable; default: all")
     p.add_argument("--provider", action="append", choices=COUNTED, help="repeatable; default: all of the device")
     p.add_argument("--batch", type=int, default=1, help="images per call; default: %(default)s")
-    p.add_argument("--size", type=int, help="pixels per side; default: the case's own (224; digits 8)")
+    p.add_argument("--size", type=int, help="pixels per side; default: the network's own (224; digits 8)")
     p.add_argument("--device", default="cpu", help="default: %(default)s")
     p.add_argument("--calls", action="store_true", help="list every call besides")
     add_common(p, "passes")
@@ -124,15 +141,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    there = providers_on(torch.device(args.device), PROVIDERS)
-    providers = args.provider or [name for name in COUNTED if name in there]
-    composites = args.composite or list(COMPOSITES)
-    for name in args.case or list(CASES):
-        with Progress(len(providers) * len(composites), name) as progress:
+    composites = args.composite or list(LRP_COMPOSITES)
+    for name in args.case or NETWORKS:
+        with Progress(1, name) as progress:
             progress.phase("drawing weights and images")
-            problem = make_problem(
-                CASES[name], args.batch, args.size, tiny=args.tiny, merged_eps=True, device=args.device
-            )
+            case = CASES[f"{name}/{composites[0]}"]
+            axes = {**case.axes, "batch": args.batch} | ({"size": args.size} if args.size else {})
+            problem = case.make(axes, Conditions(torch.device(args.device), args.tiny))
+            providers = args.provider or counted_for(problem, composites)
+            progress.expect(len(providers) * len(composites))
             found = count(problem, providers, composites, progress)
         print(to_text(found) + "\n", flush=True)
         for row in found if args.calls else ():

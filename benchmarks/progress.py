@@ -31,9 +31,10 @@ class Progress:
         """One step is done."""
         self.bar.update()
 
-    def drop(self, count: int) -> None:
-        """`count` of the steps will not come."""
-        self.bar.total -= count
+    def expect(self, total: int) -> None:
+        """There will be so many steps."""
+        self.bar.total = total
+        self.bar.refresh()
 
     def __enter__(self) -> Progress:
         return self

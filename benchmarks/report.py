@@ -1,93 +1,59 @@
-"""Outcomes of a run as JSON-ready rows and as a table."""
+"""The rows of one point as a table under a line of what was measured and one of where."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.cases import Problem
-from benchmarks.gate import Outcome
-from benchmarks.rows import environment, table
-from benchmarks.timing import Stats, paired_ratio, summarise
-
-# What the others are divided by, for each kind of device.
-BASES = {"cpu": "reluxfast cpp", "cuda": "reluxfast cuda"}
-FLOOR = "bare"
+from reluxfast.benchmarks.rows import table
 
 
-def _ratio(outcome: Outcome, outcomes: list[Outcome], other: str) -> Stats | None:
-    """Time of `outcome` over the time of provider `other`, round by round; None when either was not timed."""
-    base = next((o for o in outcomes if o.provider == other), None)
-    if base is None or not base.seconds or not outcome.seconds:
-        return None
-    return paired_ratio(outcome.seconds, base.seconds)
-
-
-def to_rows(benchmark: str, problem: Problem, method: str, outcomes: list[Outcome]) -> list[dict[str, Any]]:
-    """One JSON-ready dict per provider: case, numbers, gate and environment. Times in ms."""
-    common = {
-        "benchmark": benchmark,
-        "case": problem.case.name,
-        "functional": problem.functional,
-        "tiny": problem.tiny,
-        "method": method,
-        "batch": problem.x.shape[0],
-        "size": problem.x.shape[-1],
-        "n_parameters": sum(p.numel() for p in problem.model.parameters()),
-        "dtype": str(problem.x.dtype).removeprefix("torch."),
-        "environment": environment(problem.x.device),
-    }
-    common["base"] = base = BASES[problem.x.device.type]
-    return [common | _numbers(outcome, outcomes, problem.x.shape[0], base) for outcome in outcomes]
-
-
-def _numbers(outcome: Outcome, outcomes: list[Outcome], batch: int, base: str) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "provider": outcome.provider,
-        "status": outcome.status,
-        "computes": outcome.computes,
-        "relative_l2": _finite(outcome.error),
-        "cosine": _finite(outcome.cosine),
-        "small_relative_l2": _finite(outcome.small_error),
-        "gate": outcome.gate,
-        "reason": outcome.reason,
-        "setup_s": outcome.setup_s,
-    }
-    if outcome.seconds:
-        stats = summarise(outcome.seconds)
-        row |= stats.in_ms() | {"images_per_s": batch / stats.median}
-        for key, other in (("over_base", base), ("over_floor", FLOOR)):
-            ratio = _ratio(outcome, outcomes, other)
-            if ratio is not None:
-                row[key] = ratio.plain()
-    return row
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and abs(value) < float("inf") else None
-
-
-def to_text(rows: list[dict[str, Any]]) -> str:
-    """The rows of one problem as a table under one line of environment."""
+def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table of the providers of one point."""
     first = rows[0]
-    env = first["environment"]
+    axes = ", ".join(f"{axis} {value}" for axis, value in first["axes"].items())
+    title = f"{first['case']}{' (functional ReLU)' if first['functional'] else ''}: {axes}"
+    base = first["base"] or "engine"
+    header = ("provider", "gate", "error", "median ms", "20-80 %", f"{first['unit']}/s", f"/ {base}", "/ bare")
+    header = (*header, "of floor", "peak MB", "ops")
+    notes = [f"  {row['provider']}: {row['status']}, {row['reason']}" for row in rows if row["reason"]]
+    notes += [f"  {row['provider']} computes {row['computes']}" for row in rows if _other(row)]
+    notes += [f"  {row['provider']}: {row['note']}" for row in rows if row["note"]]
+    return "\n".join([title, table(header, [_cells(row) for row in rows]), *notes])
+
+
+def where(row: Mapping[str, Any]) -> str:
+    """Machine, versions and measured ceilings of a row, in two lines."""
+    env = row["environment"]
     versions = " ".join(f"{name} {version}" for name, version in env["versions"].items() if version)
-    title = (
-        f"{first['case']}{' (functional ReLU)' if first['functional'] else ''}, {first['method']}, "
-        f"batch {first['batch']} at {first['size']}x{first['size']}, {first['dtype']}, {env['threads']} thread(s)\n"
-        f"{env['cpu']} ({env['cpu_capability']}), commit {env['commit'] or 'unknown'}, {versions}"
+    device = f"{env['cpu']} ({env['cpu_capability']})" if env["device"] == "cpu" else env["device"]
+    ceilings = (
+        f"{env['rates']['gemm_flop_per_s'] / 1e9:.0f} GFLOP/s matrix product, "
+        f"{env['rates']['copy_bytes_per_s'] / 1e9:.1f} GB/s copy"
     )
-    header = ("provider", "computes", "gate", "error", "median ms", "20-80 %", "images/s")
-    header = (*header, "/ " + first["base"], "/ " + FLOOR)
-    body = [_cells(row) for row in rows]
-    notes = [f"{row['provider']}: {row['status']}, {row['reason']}" for row in rows if row["reason"]]
-    return "\n".join([title, table(header, body), *notes])
+    return f"{device}, {env['threads']} thread(s), {ceilings}\ncommit {env['commit'] or 'unknown'}, {versions}"
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    error = "-" if row["relative_l2"] is None else f"{row['relative_l2']:.1e}"
-    head = (row["provider"], row["computes"] or "-", row["status"], error)
+def _other(row: Mapping[str, Any]) -> bool:
+    """Whether a provider stands in a table of a method that it does not compute."""
+    return row["group"] == "maps" and bool(row["computes"]) and row["computes"] != row["case"].split("/")[-1]
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    error = row["error"] if row["error"] is not None else row["small_error"]
+    head = (row["provider"], row["status"], "-" if error is None else f"{error:.1e}")
     if "median_ms" not in row:
-        return (*head, "-", "-", "-", "-", "-")
-    band = f"{row['p20_ms']:.1f}-{row['p80_ms']:.1f}"
-    ratios = (f"{row[key]['median']:.2f}x" if key in row else "-" for key in ("over_base", "over_floor"))
-    return (*head, f"{row['median_ms']:.1f}", band, f"{row['images_per_s']:.1f}", *ratios)
+        return (*head, *["-"] * 8)
+    ratios = [f"{row[key]['median']:.2f}x" if key in row else "-" for key in ("over_base", "over_bare")]
+    floor = f"{100 * row['of_floor']:.0f} %" if "of_floor" in row else "-"
+    peak = f"{row['peak_bytes'] / 1e6:.1f}" if row.get("peak_bytes") is not None else "-"
+    band = f"{_ms(row['p20_ms'])}-{_ms(row['p80_ms'])}"
+    return (*head, _ms(row["median_ms"]), band, _rate(row["per_s"]), *ratios, floor, peak, str(row.get("ops", "-")))
+
+
+def _ms(value: float) -> str:
+    return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:.1f}" if value < 1e4 else f"{value:.3g}"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("reluxfast", "torch", "triton", "numpy", "captum", "zennit")
+_PACKAGES = ("reluxfast", "torch", "triton", "numpy", "captum", "zennit", "grad-cam", "shap")
 
 
 def environment(device: torch.device | None = None) -> dict[str, Any]:

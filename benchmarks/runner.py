@@ -4,91 +4,169 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
-from benchmarks.cases import Problem
-from benchmarks.gate import Gate, Outcome, Standard
-from benchmarks.progress import Progress
-from benchmarks.providers import Prepared, Provider, Unavailable, is_engine, quiet_peers
-from benchmarks.timing import interleave
+import reluxfast as rx
+from reluxfast.benchmarks import rates, trace
+from reluxfast.benchmarks.problem import Prepared, Problem, Provider, Unavailable, Verdict, kind_of
+from reluxfast.benchmarks.progress import Progress
+from reluxfast.benchmarks.quiet import quiet_peers
+from reluxfast.benchmarks.rates import Rates
+from reluxfast.benchmarks.timing import Rounds, interleave
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One provider's fate.
+
+    Attributes:
+        provider: its name.
+        status: "ok", "floor" (no values), "wrong" or "unavailable".
+        reason: why it is wrong or unavailable.
+        computes, note: see `Prepared`.
+        verdict: on the problem; the last one taken.
+        small: verdict on the small copy.
+        setup_s, first_call_s: seconds of preparation (capture, compilation, tuning) and of the first call after it.
+        held_bytes: what stays allocated after both.
+        trace: memory and operations of one call.
+        seconds: one time per round.
+    """
+
+    provider: str
+    status: str
+    reason: str | None = None
+    computes: str | None = None
+    note: str = ""
+    verdict: Verdict | None = None
+    small: Verdict | None = None
+    setup_s: float | None = None
+    first_call_s: float | None = None
+    held_bytes: int | None = None
+    trace: trace.Trace | None = None
+    seconds: tuple[float, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """ "engine", "floor" or "peer"."""
+        return kind_of(self.provider)
 
 
 def run(
     problem: Problem,
-    method: str,
     providers: Mapping[str, Provider],
-    rounds: int,
-    standard: Standard,
+    rounds: Rounds,
+    progress: Progress,
     time_wrong: bool = False,
-) -> list[Outcome]:
-    """Outcome of every provider on one problem, in the order given.
+) -> tuple[list[Outcome], Rates]:
+    """Outcome of every provider on one problem, in the order given, and the machine's rates between the rounds.
 
-    Values are compared on a small copy of the network, on the network, and there once more after the rounds: reused
+    Values are compared on a small copy where there is one, on the problem, and there once more after the rounds: reused
     buffers may go wrong late. With `time_wrong` a wrong peer is timed nevertheless, and stays "wrong".
     """
     outcomes: dict[str, Outcome] = {}
     timed: dict[str, Prepared] = {}
-    with quiet_peers(), Progress(len(providers) * (rounds + 2), f"{problem.case.name} {method}") as progress:
-        gates = [Gate(problem, standard)]
-        if not problem.tiny:
-            progress.phase("drawing a small copy")
-            gates.insert(0, Gate(problem.small_copy(), standard))
-        for name, prepare in providers.items():
+    with quiet_peers():
+        small = problem.small_copy()
+        for name, provider in providers.items():
             progress.phase(f"checking {name}")
-            outcomes[name], prepared = _admit(name, prepare, method, gates, time_wrong and not is_engine(name))
-            if prepared is None:
-                progress.drop(rounds + 1)
-            else:
+            outcome, prepared = _admit(name, provider, small, problem, time_wrong)
+            outcomes[name] = outcome
+            if prepared is not None:
                 timed[name] = prepared
             progress.step()
-        progress.phase(f"timing, {rounds} rounds")
-        calls = {name: _finished(p.call, problem.x.device) for name, p in timed.items()}
-        seconds = interleave(calls, rounds, tick=progress.step)
+        progress.phase(f"timing {len(timed)} providers")
+        calls = {name: _finished(prepared.call, problem.device) for name, prepared in timed.items()}
+        measured = [_rates(problem)]
+        seconds = interleave(calls, rounds)
+        measured.append(_rates(problem))
         for name, prepared in timed.items():
             progress.phase(f"checking {name} again")
-            if outcomes[name].status != "wrong":
-                outcomes[name] = gates[-1].judge(outcomes[name], prepared)
-            if outcomes[name].status != "wrong" or (time_wrong and not is_engine(name)):
-                outcomes[name] = replace(outcomes[name], seconds=tuple(seconds[name]))
+            outcomes[name] = _again(outcomes[name], prepared, problem, seconds[name], time_wrong)
             progress.step()
-    return list(outcomes.values())
+    return list(outcomes.values()), Rates.mean(measured)
 
 
-def _finished(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
+def _rates(problem: Problem) -> Rates:
+    return rates.measure(problem.device, problem.dtype, tiny=problem.tiny)
+
+
+def _admit(
+    name: str, provider: Provider, small: Problem | None, problem: Problem, time_wrong: bool
+) -> tuple[Outcome, Prepared | None]:
+    """Take a provider through the gates. None: it is not to be timed."""
+    outcome = Outcome(name, "ok")
+    even_wrong = time_wrong and outcome.kind == "peer"
+    try:
+        if small is not None:
+            outcome = _judged(replace(outcome, setup_s=None), provider(small), small)
+            outcome = replace(outcome, small=outcome.verdict, verdict=None)
+            if outcome.status == "wrong" and not even_wrong:
+                return replace(outcome, reason=f"{outcome.reason} on the small copy of the network"), None
+        before = trace.allocated_bytes(problem.device)
+        start = time.perf_counter()
+        prepared = provider(problem)
+        outcome = replace(outcome, setup_s=time.perf_counter() - start)
+        failed = outcome if outcome.status == "wrong" else None
+        outcome = _judged(outcome, prepared, problem, before)
+    except Unavailable as error:
+        return Outcome(name, "unavailable", str(error)), None
+    except rx.ReluxfastError as error:
+        return Outcome(name, "unavailable", _first_line(error)), None
+    except Exception as error:
+        # Whatever a peer raises on a network that it cannot take; an error of ours is one.
+        if outcome.kind != "peer":
+            raise
+        return Outcome(name, "unavailable", f"{type(error).__name__}: {_first_line(error)}"), None
+    if failed is not None:
+        outcome = replace(outcome, status="wrong", reason=failed.reason)
+    return outcome, None if outcome.status == "wrong" and not even_wrong else prepared
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
+
+
+def _judged(outcome: Outcome, prepared: Prepared, problem: Problem, allocated: int | None = None) -> Outcome:
+    """After the first call; a floor has no values, it only gets its warm-up call. `allocated` before preparation."""
+    start = time.perf_counter()
+    values = _finished(prepared.call, problem.device)()
+    outcome = replace(outcome, first_call_s=time.perf_counter() - start, note=prepared.note)
+    held = trace.difference(trace.allocated_bytes(problem.device), allocated)
+    if held is not None and values is not None:
+        held -= values.nbytes  # the result is the caller's
+    return _with_verdict(replace(outcome, held_bytes=held), values, prepared, problem)
+
+
+def _with_verdict(outcome: Outcome, values: Tensor | None, prepared: Prepared, problem: Problem) -> Outcome:
+    if prepared.computes is None:
+        return replace(outcome, status="floor")
+    verdict = problem.judge(values, prepared.computes)
+    status = "ok" if verdict.reason is None else "wrong"
+    return replace(outcome, status=status, computes=prepared.computes, verdict=verdict, reason=verdict.reason)
+
+
+def _again(outcome: Outcome, prepared: Prepared, problem: Problem, seconds: list[float], time_wrong: bool) -> Outcome:
+    """After the rounds: values once more, with memory and operations noted; a wrong engine loses its times."""
+    values, traced = trace.traced(_finished(prepared.call, problem.device), problem.device)
+    if outcome.status != "wrong":
+        outcome = _with_verdict(outcome, values, prepared, problem)
+    if outcome.status == "wrong" and not (time_wrong and outcome.kind == "peer"):
+        return outcome
+    return replace(outcome, seconds=tuple(seconds), trace=traced)
+
+
+def _finished(call: Callable[[], Tensor | None], device: torch.device) -> Callable[[], Tensor | None]:
     """The call with the end of its work on the device: what a host clock may be read around."""
     if device.type != "cuda":
         return call
 
-    def run() -> object:
+    def run() -> Tensor | None:
         result = call()
         torch.cuda.synchronize(device)
         return result
 
     return run
-
-
-def _admit(
-    name: str, prepare: Provider, method: str, gates: list[Gate], even_wrong: bool
-) -> tuple[Outcome, Prepared | None]:
-    """Take a provider through all gates; the last one is the problem that is timed. None: it is not to be timed."""
-    outcome, failed = Outcome(name, "ok"), None
-    prepared = None
-    for gate in gates:
-        start = time.perf_counter()
-        try:
-            prepared = prepare(gate.problem, method)
-        except Unavailable as error:
-            return Outcome(name, "unavailable", reason=str(error)), None
-        outcome = replace(outcome, setup_s=time.perf_counter() - start)
-        outcome = gate.judge(outcome, prepared)
-        if outcome.status == "wrong":
-            if not even_wrong:
-                return outcome, None
-            failed = failed or outcome.reason
-        if gate.problem.tiny:
-            outcome = replace(outcome, small_error=outcome.error)
-    if failed:
-        outcome = replace(outcome, status="wrong", reason=failed)
-    return outcome, prepared

@@ -1,10 +1,11 @@
-"""Bytes kept between forward and reverse, and the peak of a whole walk: `python -m benchmarks.tape_memory --help`.
+"""Bytes kept between forward and reverse, and the peak of a whole walk.
 
-Everything is measured in fresh processes. *Kept* counts what is alive because of the forward pass alone: for the engine
-the storages that appear with `explainer.tape(x)`, for autograd those its graph saves; the allocator's own count of
-bytes in use stands beside both. *Held* is what the engine goes on holding after a first call (rearranged weights,
-buffers), tape or no tape. *Peak* is the high-water mark of the resident set over one attribution, at two batch sizes:
-the slope is what one more image costs, the rest (weights, code) does not depend on the batch.
+`python -m reluxfast.benchmarks.tape_memory --help`. Everything is measured in fresh processes. *Kept* counts what is
+alive because of the forward pass alone: for the engine the storages that appear with `explainer.tape(x)`, for autograd
+those its graph saves; the allocator's own count of bytes in use stands beside both. *Held* is what the engine goes on
+holding after a first call (rearranged weights, buffers), tape or no tape. *Peak* is the high-water mark of the
+resident set over one attribution, at two batch sizes: the slope is what one more image costs, the rest (weights, code)
+does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from typing import Any
 import torch
 
 import reluxfast as rx
-from benchmarks import memory, rows
-from benchmarks.cases import CASES, Problem, make_problem
-from benchmarks.fresh import answer, in_fresh_process
-from benchmarks.options import add_common, add_worker
-from benchmarks.progress import Progress
-from benchmarks.providers import PROVIDERS, quiet_peers
+from reluxfast.benchmarks import memory, rows
+from reluxfast.benchmarks.case import Conditions
+from reluxfast.benchmarks.fresh import answer, in_fresh_process
+from reluxfast.benchmarks.maps.networks import NETWORKS
+from reluxfast.benchmarks.maps.problem import MapProblem, make
+from reluxfast.benchmarks.maps.providers import PROVIDERS
+from reluxfast.benchmarks.options import add_common, add_worker
+from reluxfast.benchmarks.progress import Progress
+from reluxfast.benchmarks.quiet import quiet_peers
 
 MB = 1e6
 KEPT = ("reluxfast", "autograd")
@@ -33,7 +37,14 @@ PEAK = {
 }
 
 
-def kept_by_engine(problem: Problem) -> dict[str, int | None]:
+def made(name: str, batch: int, size: int | None, tiny: bool, method: str) -> MapProblem:
+    """The network called `name` with `batch` images (two at most in tiny mode), to be explained with a method."""
+    network = NETWORKS[name]
+    axes = {"batch": batch, "size": size or network.size, "dtype": "float32"}
+    return make(axes, Conditions(tiny=tiny), network=network, method=method)
+
+
+def kept_by_engine(problem: MapProblem) -> dict[str, int | None]:
     """Bytes: new storages while a tape lives, the allocator's difference, the tape's own count, what is held anyway."""
     explainer = rx.Explainer(problem.model, problem.x)
     at_start = memory.allocated_bytes()
@@ -49,7 +60,7 @@ def kept_by_engine(problem: Problem) -> dict[str, int | None]:
     }
 
 
-def kept_by_autograd(problem: Problem) -> dict[str, int | None]:
+def kept_by_autograd(problem: MapProblem) -> dict[str, int | None]:
     """Bytes: storages saved by autograd, and the allocator's difference while the graph lives."""
     kept = memory.saved_by_autograd(problem.model, problem.x)  # the warm-up of the allocator's count as well
     x = problem.x.detach().requires_grad_(True)
@@ -60,12 +71,12 @@ def kept_by_autograd(problem: Problem) -> dict[str, int | None]:
     return {"kept": kept, "kept_allocator": difference, "claimed": None, "held": None}
 
 
-def peak_of(problem: Problem, provider: str) -> int:
+def peak_of(problem: MapProblem, provider: str) -> int:
     """Bytes: high-water mark of one attribution over the resident size before the provider was prepared."""
-    name, method = PEAK[provider]
+    name, _ = PEAK[provider]
     memory.trim()
     start = memory.resident_bytes()
-    prepared = PROVIDERS[name](problem, method)
+    prepared = PROVIDERS[name](problem)
     memory.trim()
     memory.reset_high_water()
     with quiet_peers():
@@ -81,7 +92,7 @@ def _work(task: dict[str, Any]) -> None:
     if task["threads"]:
         torch.set_num_threads(task["threads"])
     memory.map_large_blocks()
-    problem = make_problem(CASES[task["case"]], task["batch"], task["size"], tiny=task["tiny"])
+    problem = made(task["case"], task["batch"], task["size"], task["tiny"], PEAK[task["provider"]][1])
     if task["what"] == "peak":
         answer({"peak": peak_of(problem, task["provider"])})
     else:
@@ -127,11 +138,13 @@ def to_text(found: list[dict[str, Any]]) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
     p = argparse.ArgumentParser(
-        prog="python -m benchmarks.tape_memory", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m reluxfast.benchmarks.tape_memory",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
-    p.add_argument("--case", action="append", choices=sorted(CASES), help="repeatable; default: vgg16 and resnet50")
+    p.add_argument("--case", action="append", choices=sorted(NETWORKS), help="repeatable; default: vgg16 and resnet50")
     p.add_argument("--batch", type=int, default=2, help="images; the peak also runs at twice as many")
-    p.add_argument("--size", type=int, help="pixels per side; default: the case's own (224; digits 8)")
+    p.add_argument("--size", type=int, help="pixels per side; default: the network's own (224; digits 8)")
     add_common(p, "tape_memory")
     add_worker(p)
     return p

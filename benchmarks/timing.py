@@ -33,6 +33,24 @@ class Stats:
         return {"median": self.median, "p20": self.low, "p80": self.high}
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """How often everybody runs: at least `least` times, then on until `seconds` have passed, at most `most` times."""
+
+    least: int
+    most: int
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.most:
+            raise ValueError(f"rounds: 1 <= least <= most expected, got {self.least} and {self.most}")
+
+    @classmethod
+    def exactly(cls, count: int) -> Rounds:
+        """`count` rounds, however long they take."""
+        return cls(count, count)
+
+
 def summarise(sample: Sequence[float]) -> Stats:
     """Median, 20 % and 80 % quantile (linear interpolation between order statistics) of at least one number."""
     if len(sample) == 0:
@@ -48,29 +66,34 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> St
 
 def interleave(
     calls: Mapping[str, Callable[[], object]],
-    rounds: int,
+    rounds: Rounds,
     clock: Callable[[], float] = time.perf_counter,
     tick: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """Time every call once per round, in the order A B C A B C ...; seconds per name, one entry per round.
 
-    Garbage is collected between the calls, never within; `tick` runs after each call, outside its time.
+    Garbage is collected between the calls, never within, and what is there at the start is left alone: a full
+    collection would take longer than many a call. `tick` runs after each round.
     """
-    if rounds < 1:
-        raise ValueError(f"rounds: at least 1 expected, got {rounds}")
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     was_enabled = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     try:
-        for _ in range(rounds):
+        start = clock()
+        for done in range(rounds.most if calls else 0):
+            if done >= rounds.least and clock() - start >= rounds.seconds:
+                break
             for name, call in calls.items():
                 gc.collect()
-                gc.disable()
-                start = clock()
+                before = clock()
                 result = call()
-                seconds[name].append(clock() - start)
+                seconds[name].append(clock() - before)
                 del result
-                tick()
+            tick()
     finally:
+        gc.unfreeze()
         if was_enabled:
             gc.enable()
     return seconds

@@ -1,4 +1,4 @@
-"""The command line: `reluxfast info | demo | validate | explain`.
+"""The command line: `reluxfast info | demo | validate | explain | bench`.
 
 Exit codes: 0 all well, 1 a check or a comparison failed, 2 wrong usage or input (one line `error: ...` on stderr).
 """
@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import torch
 
 import reluxfast as rx
+from reluxfast.benchmarks.arguments import add_arguments
 from reluxfast.explain_files import explain_files
 from reluxfast.files import reason
 from reluxfast.input_file import FITS, read_inputs
@@ -37,9 +38,13 @@ _METHOD_OPTIONS = {
 }
 # The others need arguments.
 _NAMED_ALONE = [name for name in rx.composites() if name != "epsilon_gamma_box"]
+_SAME_NAME = (
+    *("method", "target", "rtol", "size", "mean", "std", "fit", "out", "backend"),
+    *("case", "functional", "provider", "axis", "batch", "dtype", "device", "rows", "compare", "model", "input"),
+)
 _FLAGS = _METHOD_OPTIONS | {
     "methods": "--method",
-    **{name: f"--{name}" for name in ("method", "target", "rtol", "size", "mean", "std", "fit", "out", "backend")},
+    **{name: f"--{name}" for name in _SAME_NAME},
 }
 
 
@@ -100,11 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="reluxfast", description="Why did this ReLU network say that? Attribution, fast.")
     parser.add_argument("--version", action="version", version=f"reluxfast {rx.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
+    as_json = argparse.ArgumentParser(add_help=False)
+    as_json.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    common = argparse.ArgumentParser(add_help=False, parents=[as_json])
     common.add_argument(
         "--backend", default="auto", choices=("auto", "reference", "cpp", "triton", "cuda"), help="default: %(default)s"
     )
-    common.add_argument("--json", action="store_true", help="print one JSON document instead of text")
 
     info = commands.add_parser("info", parents=[common], help="version, backends and why others are missing, devices")
     info.set_defaults(run=_info)
@@ -160,6 +166,14 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--seed", type=_seed, metavar="N", help="seed of smooth_grad and expected_gradients")
     _add_input_options(explain)
     explain.set_defaults(run=_explain)
+
+    bench = commands.add_parser(
+        "bench",
+        parents=[as_json],
+        help="attribution throughput of engine and peers, each checked against float64 first",
+    )
+    add_arguments(bench)
+    bench.set_defaults(run=_bench, backend="auto")
     return parser
 
 
@@ -306,6 +320,12 @@ def _explain(arguments: argparse.Namespace) -> int:
     else:
         print(written)
     return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from reluxfast.benchmarks.command import run  # brings every case along
+
+    return run(arguments)
 
 
 def _method_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.torchvision_operators import operators_of_torchvision
+from reluxfast.benchmarks.torchvision_operators import operators_of_torchvision
 from tests.zoo.registry import settle
 
 if importlib.util.find_spec("zennit") is None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+TOPS = ("reluxfast", "kernels", "benchmarks")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def _build(kind: str, folder: Path, **environment: str) -> tuple[Path, str]:
     for path in ROOT.iterdir():
         if path.is_file():
             shutil.copy(path, copy)
-    for name in ("reluxfast", "kernels", "csrc", "tests/ops"):
+    for name in (*TOPS, "csrc", "tests/ops"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", str(out), str(copy)]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
@@ -53,7 +54,7 @@ def sdist(tmp_path_factory) -> list[str]:
 
 def _folders_with_modules() -> set[str]:
     found = set()
-    for path in [*ROOT.glob("reluxfast/**/*.py"), *ROOT.glob("kernels/**/*.py")]:
+    for path in [p for top in TOPS for p in ROOT.glob(f"{top}/**/*.py")]:
         folder = path.parent.relative_to(ROOT).as_posix()
         found.add(folder)
     return found
@@ -63,13 +64,14 @@ def test_every_folder_of_modules_is_a_package(setup_script):
     packages = setup_script.packages()
     missing = sorted(_folders_with_modules() - set(packages.values()))
     assert not missing, f"folders with modules but without __init__.py: {missing}"
-    assert packages["reluxfast"] == "reluxfast" and packages["reluxfast.kernels"] == "kernels"
+    assert packages["reluxfast"] == "reluxfast"
+    assert packages["reluxfast.kernels"] == "kernels" and packages["reluxfast.benchmarks"] == "benchmarks"
     for name, folder in packages.items():
-        assert name == folder.replace("/", ".").replace("kernels", "reluxfast.kernels")
+        assert name == re.sub("^(kernels|benchmarks)", r"reluxfast.\1", folder.replace("/", "."))
 
 
 def test_nothing_but_the_package_is_listed(setup_script):
-    assert not [name for name in setup_script.packages() if "test" in name or "benchmark" in name]
+    assert not [name for name in setup_script.packages() if "test" in name or not name.startswith("reluxfast")]
 
 
 def test_extension_config_names_files_that_exist(setup_script):
@@ -108,12 +110,12 @@ def test_the_source_archive_can_build_the_extension(sdist):
 
 
 def test_the_source_archive_has_every_module(sdist):
-    modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "reluxfast").rglob("*.py")}
+    modules = {p.relative_to(ROOT).as_posix() for top in TOPS for p in (ROOT / top).rglob("*.py")}
     assert not sorted(modules - set(sdist))
 
 
 def test_the_source_archive_has_no_tests_and_nothing_built(sdist):
-    wrong = [n for n in sdist if n.startswith(("tests", "benchmarks", "build/", ".venv")) or n.endswith((".so", ".o"))]
+    wrong = [n for n in sdist if n.startswith(("tests", "build/", ".venv")) or n.endswith((".so", ".o", ".jsonl"))]
     assert not wrong
 
 
@@ -125,6 +127,8 @@ def test_a_wheel_without_a_compiler(tmp_path, setup_script):
     for name in setup_script.packages():
         assert f"{name.replace('.', '/')}/__init__.py" in names
     assert not [n for n in names if n.startswith(("tests", "benchmarks", "kernels", "csrc")) or n.endswith(".so")]
+    # Stored rows stay in the repository.
+    assert {Path(n).suffix for n in names if n.startswith("reluxfast/benchmarks/")} == {".py"}
 
 
 def _run_setup(code: str, **environment: str) -> subprocess.CompletedProcess:
@@ -234,19 +238,26 @@ def test_build_isolation_cannot_pull_torch():
     assert pinned[:2] == ["torch==2.13.0", "triton<=3.9.0"] and all("==" in line for line in pinned[2:])
 
 
-def test_a_checkout_that_is_not_installed_finds_its_kernels(tmp_path):
+@pytest.mark.parametrize("beside", ["kernels", "benchmarks"])
+def test_a_checkout_that_is_not_installed_finds_what_lies_beside(tmp_path, beside):
     """Only the folders, as where nothing is installed; a folder that is no checkout is not taken for one."""
-    for name in ("reluxfast", "kernels"):
+    for name in TOPS:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    code = "import importlib.util; from reluxfast import checkout; checkout.serve_kernels(); "
-    code += "print(importlib.util.find_spec('reluxfast.kernels'))"
+    code = "import importlib.util; from reluxfast import checkout; checkout.serve_checkout(); "
+    code += f"print(importlib.util.find_spec('reluxfast.{beside}'))"
     # -S: without site, the editable installation's own finder is not there.
     command = [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {_paths(tmp_path)}; {code}"]
     without = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path.parent).stdout
     shutil.copy(ROOT / "setup.py", tmp_path)
     found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path.parent).stdout
-    assert without.strip() == "None" and str(tmp_path / "kernels" / "__init__.py") in found
+    assert without.strip() == "None" and str(tmp_path / beside / "__init__.py") in found
 
 
 def _paths(checkout: Path) -> list[str]:
     return [str(checkout), str(Path(torch.__file__).parent.parent)]
+
+
+def test_the_package_starts_without_its_benchmarks():
+    code = "import sys, reluxfast\nprint([name for name in sys.modules if name.startswith('reluxfast.benchmarks')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,5 +1,5 @@
 """How libraries explain networks that are written in different ways: right, refused, or wrong; every cell measured.
 
-python -m benchmarks.constructs            # prints the table
-python -m benchmarks.constructs --write    # and puts it into docs/swap-in.md
+python -m reluxfast.benchmarks.constructs            # prints the table
+python -m reluxfast.benchmarks.constructs --write    # and puts it into docs/swap-in.md
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.constructs.measure import as_markdown, table
+from reluxfast.benchmarks.constructs.measure import as_markdown, table
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "swap-in.md"
 BEGIN, END = "<!-- constructs: begin -->", "<!-- constructs: end -->"

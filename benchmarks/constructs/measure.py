@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.constructs.methods import METHODS, Method
-from benchmarks.constructs.nets import NETS, SHAPE, Net
+from reluxfast.benchmarks.constructs.methods import METHODS, Method
+from reluxfast.benchmarks.constructs.nets import NETS, SHAPE, Net
 from reluxfast.progress import progress_bar
 
 # Largest deviation over largest value: rounding of float32, and of float16, stays far below.

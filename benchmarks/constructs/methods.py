@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.constructs import truth
-from benchmarks.constructs.nets import CLASSES, Net
-from benchmarks.torchvision_operators import operators_of_torchvision
+from reluxfast.benchmarks.constructs import truth
+from reluxfast.benchmarks.constructs.nets import CLASSES, Net
+from reluxfast.benchmarks.torchvision_operators import operators_of_torchvision
 from reluxfast.compat import captum as our_captum
 from reluxfast.compat import grad_cam as our_grad_cam
 from reluxfast.compat import shap as our_shap

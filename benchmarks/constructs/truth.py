@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchmarks.constructs.nets import Net
+from reluxfast.benchmarks.constructs.nets import Net
 from tests.oracles import lrp
 from tests.oracles.deep_lift import deep_lift
 from tests.oracles.lrp import rules

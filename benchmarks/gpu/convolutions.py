@@ -1,4 +1,4 @@
-"""TFLOP/s of the library's convolutions, forward and input-gradient: `python -m benchmarks.gpu.convolutions --help`.
+"""TFLOP/s of the library's convolutions, both ways: `python -m reluxfast.benchmarks.gpu.convolutions --help`.
 
 The rates stand beside two ceilings measured in the same run: a large matrix product in the same precision, and a copy.
 """
@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import rows
-from benchmarks.gpu.clock import interleaved_ms, sets_for
-from benchmarks.precision import float32_as
-from benchmarks.timing import summarise
+from reluxfast.benchmarks import rows
+from reluxfast.benchmarks.gpu.clock import interleaved_ms, sets_for
+from reluxfast.benchmarks.precision import float32_as
+from reluxfast.benchmarks.timing import summarise
 
 # Layers that make up VGG-16 and ResNet-50 at 224 x 224: name -> C_in, C_out, kernel, stride, input size.
 LAYERS = {
@@ -165,7 +165,7 @@ def to_text(found: list[dict[str, Any]]) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this benchmark."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.gpu.convolutions", description=__doc__)
+    p = argparse.ArgumentParser(prog="python -m reluxfast.benchmarks.gpu.convolutions", description=__doc__)
     p.add_argument("--device", default="cuda", help="default: %(default)s")
     p.add_argument("--batch", type=int, default=64, help="default: %(default)s")
     p.add_argument("--rounds", type=int, default=5, help="default: %(default)s")

@@ -21,25 +21,23 @@ from typing import Any
 
 import torch
 
-from benchmarks import rows
+from reluxfast.benchmarks import rows
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("build", "tests", "ops", "guided", "lrp", "shapley", "sanitizer")
-# Seconds; together below ten minutes.
-LIMITS = {"build": 140, "tests": 170, "ops": 40, "guided": 65, "lrp": 95, "shapley": 40, "sanitizer": 35}
-# torch.compile alone would take most of its stage; entry 6 of QUEUE.md runs it.
-_GUIDED = ("reluxfast cuda", "reluxfast triton", "autograd channels_last", "captum", "captum channels_last", "bare")
-_LRP = ("reluxfast cuda", "reluxfast triton", "zennit", "zennit channels_last", "bare")
+STAGES = ("build", "tests", "ops", "chains", "bench", "sanitizer")
+# Seconds; together below ten minutes, and below four in the quick form.
+LIMITS = {"build": 140, "tests": 140, "ops": 40, "chains": 40, "bench": 190, "sanitizer": 35}
+QUICK = {"build": 100, "tests": 50, "ops": 25, "bench": 55}
 # What is run under compute-sanitizer, which slows kernels down a hundredfold.
 _SANITIZED = "tests/ops/test_gate.py::test_in_place tests/ops/test_max_pool.py::test_reverse"
-_TESTED = (
-    "tests/ops",
-    "tests/relevance",
-    "tests/methods",
-    "tests/lrp",
-    "tests/coalitions",
-    "tests/test_validate.py",
-)
+_TESTED = ("tests/ops", "tests/relevance", "tests/methods", "tests/lrp", "tests/coalitions", "tests/test_validate.py")
+_QUICKLY_TESTED = ("tests/ops/test_gate.py", "tests/ops/test_relu_pack.py", "tests/ops/test_max_pool.py")
+_QUICKLY_TESTED += ("tests/ops/test_soft_gate.py", "tests/ops/test_soft_gate_pack.py", "tests/ops/test_mlp_chains.py")
+# The device's own suite takes longer than a stage may: what it leaves out stands in QUEUE.md.
+_NETWORKS, _METHODS = ("vgg16", "resnet50", "resnet18"), ("guided_backprop", "epsilon_plus")
+# torch.compile alone would take most of the stage.
+_PEERS = ("autograd channels_last", "captum", "captum channels_last", "zennit", "zennit channels_last")
+_GAME_PEERS = ("masked batch", "captum tuned", "sgemm")
 
 
 @dataclass
@@ -111,7 +109,7 @@ def counted(files: Iterable[Path]) -> dict[str, Any]:
     return total
 
 
-def build(out: Path, device: torch.device) -> Stage:
+def build(out: Path, device: torch.device, limit_s: float) -> Stage:
     """The library for the GPU that is there, in place."""
     environment = {"RELUXFAST_NO_EXT": "0"}
     if device.type == "cuda":
@@ -119,11 +117,11 @@ def build(out: Path, device: torch.device) -> Stage:
         environment["TORCH_CUDA_ARCH_LIST"] = f"{major}.{minor}"
     job = Job("build", [sys.executable, "setup.py", "build_ext", "--inplace"], out / "build.log", environment)
     start = time.monotonic()
-    status = run_together([job], LIMITS["build"])["build"]
+    status = run_together([job], limit_s)["build"]
     return Stage("build", status == 0, time.monotonic() - start, {"status": status, "log": str(job.log)})
 
 
-def tests(out: Path, device: torch.device, shards: int, selection: Sequence[str]) -> Stage:
+def tests(out: Path, device: torch.device, limit_s: float, shards: int, selection: Sequence[str]) -> Stage:
     """The test-suite on the device, in as many processes as there are shards."""
     jobs, results = [], []
     for i in range(shards):
@@ -137,26 +135,27 @@ def tests(out: Path, device: torch.device, shards: int, selection: Sequence[str]
         }
         jobs.append(Job(f"shard {i}", command, out / "tests" / f"{i}.log", environment))
     start = time.monotonic()
-    statuses = run_together(jobs, LIMITS["tests"])
+    statuses = run_together(jobs, limit_s)
     facts = {"statuses": statuses, **counted(results)}
     # 5: a shard that got no test at all.
     ok = all(status in (0, 5) for status in statuses.values()) and facts["tests"] > 0
     return Stage("tests", ok, time.monotonic() - start, facts)
 
 
-def benchmark(name: str, arguments: Sequence[str], out: Path) -> Stage:
-    """One of the benchmarks, its rows stored beside the report."""
-    store = out / f"{name}.jsonl"
+def benchmark(name: str, commands: Sequence[Sequence[str]], store: Path, out: Path, limit_s: float) -> Stage:
+    """Modules with their arguments, one after the other, and the rows that they stored."""
     store.unlink(missing_ok=True)
-    job = Job(name, [sys.executable, "-m", *arguments, "--store", str(store)], out / f"{name}.log")
-    start = time.monotonic()
-    status = run_together([job], LIMITS[name])[name]
-    print(job.log.read_text(encoding="utf-8"), flush=True)
+    start, statuses = time.monotonic(), []
+    for i, command in enumerate(commands):
+        job = Job(name, [sys.executable, "-m", *command], out / f"{name}-{i}.log")
+        statuses.append(run_together([job], limit_s - (time.monotonic() - start))[name])
+        print(job.log.read_text(encoding="utf-8"), flush=True)
     found = [json.loads(line) for line in store.read_text("utf-8").splitlines()] if store.exists() else []
-    return Stage(name, status == 0, time.monotonic() - start, {"status": status, "rows": found})
+    ok = bool(found) and not any(statuses)
+    return Stage(name, ok, time.monotonic() - start, {"statuses": statuses, "rows": found})
 
 
-def sanitizer(out: Path, device: torch.device) -> Stage:
+def sanitizer(out: Path, device: torch.device, limit_s: float) -> Stage:
     """memcheck and racecheck over a few tests, where compute-sanitizer is installed."""
     tool = shutil.which("compute-sanitizer")
     if tool is None or device.type != "cuda":
@@ -187,22 +186,23 @@ def sanitizer(out: Path, device: torch.device) -> Stage:
         for check in ("memcheck", "racecheck")
     ]
     start = time.monotonic()
-    statuses = run_together(jobs, LIMITS["sanitizer"])
+    statuses = run_together(jobs, limit_s)
     return Stage("sanitizer", not any(statuses.values()), time.monotonic() - start, {"statuses": statuses})
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of the report."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.gpu.report", description=__doc__.splitlines()[0])
+    p = argparse.ArgumentParser(prog="python -m reluxfast.benchmarks.gpu.report", description=__doc__.splitlines()[0])
     p.add_argument("--device", default="cuda", help="default: %(default)s")
     p.add_argument(
         "--out", type=Path, default=ROOT / "build" / "gpu", help="folder of report and logs; default: build/gpu"
     )
-    p.add_argument("--stage", action="append", choices=STAGES, help="repeatable; default: all")
+    p.add_argument("--quick", action="store_true", help="less of everything, in less than four minutes")
+    p.add_argument("--stage", action="append", choices=STAGES, help="repeatable; default: all, with --quick fewer")
     p.add_argument(
         "--shards", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="test processes; default: %(default)s"
     )
-    p.add_argument("--tests", nargs="*", default=list(_TESTED), help="what pytest runs; default: %(default)s")
+    p.add_argument("--tests", nargs="*", help=f"what pytest runs; default: {' '.join(_TESTED)}; with --quick, of ops")
     return p
 
 
@@ -211,22 +211,22 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     device, out = torch.device(args.device), args.out.resolve()
     if device.type == "cuda" and not torch.cuda.is_available():
-        print("benchmarks.gpu.report: --device cuda needs a GPU that torch can see, and there is none", file=sys.stderr)
+        print(f"reluxfast.benchmarks.gpu.report: --device {device} needs a GPU that torch can see", file=sys.stderr)
         return 2
     out.mkdir(parents=True, exist_ok=True)
-    runs = {
-        "build": lambda: build(out, device),
-        "tests": lambda: tests(out, device, args.shards, args.tests),
-        "ops": lambda: benchmark("ops", ["benchmarks.gpu.ops", "--device", str(device)], out),
-        "guided": lambda: benchmark("guided", guided(device), out),
-        "lrp": lambda: benchmark("lrp", lrp(device), out),
-        "shapley": lambda: benchmark("shapley", shapley(device), out),
-        "sanitizer": lambda: sanitizer(out, device),
-    }
+    limits = {**LIMITS, **QUICK} if args.quick else LIMITS
+    selection = args.tests or (_QUICKLY_TESTED if args.quick else _TESTED)
     found = []
-    for name in args.stage or STAGES:
+    for name in args.stage or (QUICK if args.quick else STAGES):
         print(f"== {name}", flush=True)
-        stage = runs[name]()
+        if name == "build":
+            stage = build(out, device, limits[name])
+        elif name == "tests":
+            stage = tests(out, device, limits[name], args.shards, selection)
+        elif name == "sanitizer":
+            stage = sanitizer(out, device, limits[name])
+        else:
+            stage = benchmark(name, *COMMANDS[name](device, out, args.quick), out, limits[name])
         found.append(stage)
         print(f"== {name}: {'ok' if stage.ok else 'FAILED'} after {stage.seconds:.0f} s", flush=True)
     report = {"environment": rows.environment(device), "stages": [asdict(stage) for stage in found]}
@@ -238,23 +238,37 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if all(stage.ok for stage in found) else 1
 
 
-def guided(device: torch.device) -> list[str]:
-    """Module and arguments of the guided stage."""
-    cases = ["--case", "vgg16", "--case", "resnet50", "--batch", "1", "--batch", "64"]
-    return ["benchmarks.guided", "--device", str(device), *cases, *_repeated("--provider", _GUIDED), "--rounds", "7"]
+Commands = tuple[list[list[str]], Path]
 
 
-def lrp(device: torch.device) -> list[str]:
-    """Module and arguments of the LRP stage."""
-    cases = ["--case", "vgg16", "--case", "resnet50", "--batch", "16"]
-    rules = _repeated("--composite", ("epsilon_plus", "epsilon_alpha2_beta1"))
-    chosen = _repeated("--provider", _LRP)
-    return ["benchmarks.lrp", "--device", str(device), *cases, *rules, *chosen, "--rounds", "5"]
+def ops(device: torch.device, out: Path, quick: bool) -> Commands:
+    """Modules and arguments of the stage, and the file of its rows."""
+    store = out / "ops.jsonl"
+    command = ["reluxfast.benchmarks.gpu.ops", "--device", str(device), "--store", str(store)]
+    return [[*command, *(["--dtype", "float32", "--rounds", "3"] if quick else [])]], store
 
 
-def shapley(device: torch.device) -> list[str]:
-    """Module and arguments of the Shapley stage."""
-    return ["benchmarks.gpu.chains", "--device", str(device)]
+def chains(device: torch.device, out: Path, quick: bool) -> Commands:
+    """Modules and arguments of the stage, and the file of its rows."""
+    store = out / "chains.jsonl"
+    return [["reluxfast.benchmarks.gpu.chains", "--device", str(device), "--store", str(store)]], store
+
+
+def bench(device: torch.device, out: Path, quick: bool) -> Commands:
+    """`reluxfast bench` on games, then on maps, which may run out of time."""
+    folder = out / "bench"
+    command = ["reluxfast.cli", "bench", "--device", str(device), "--out", str(folder), "--quick"]
+    engines = ("reluxfast cuda", "reluxfast triton") if device.type == "cuda" else ("reluxfast cpp",)
+    peers = _repeated("--provider", (*engines, *_PEERS, "bare"))
+    if quick:
+        return [[*command, *peers, *_repeated("--provider", _GAME_PEERS)]], folder / "rows.jsonl"
+    names = [f"{network}/{method}" for network in _NETWORKS for method in _METHODS]
+    maps = [*command, *_repeated("--case", names), "--batch", "1", "--batch", "64", *peers]
+    games = [*command, "--case", "mlp*", *_repeated("--provider", (*engines, *_GAME_PEERS))]
+    return [games, maps], folder / "rows.jsonl"
+
+
+COMMANDS = {"ops": ops, "chains": chains, "bench": bench}
 
 
 def _repeated(option: str, values: Sequence[str]) -> list[str]:

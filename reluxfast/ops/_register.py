@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reluxfast.checkout import serve_kernels
+from reluxfast.checkout import serve_checkout
 from reluxfast.errors import BackendUnavailable
 from reluxfast.ops import native, triton_state
 from reluxfast.ops.layout import is_dense
 
 NAMESPACE = "reluxfast"
-serve_kernels()
+serve_checkout()
 # Each op's checks and allocation, for implementations written in Python.
 FAKES: dict[str, Callable] = {}
 WITHOUT_KERNEL = "Use backend 'auto' or 'reference'"

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from benchmarks import capture_time
-from benchmarks.fresh import in_fresh_process
+from reluxfast.benchmarks import capture_time
+from reluxfast.benchmarks.fresh import in_fresh_process
 
 
 def test_command_in_tiny_mode_in_real_processes(tmp_path, capsys, monkeypatch):
@@ -29,7 +29,7 @@ def test_workers_of_the_networks(model, action, capsys):
 
 
 def test_failing_worker_is_an_error_with_its_output():
-    with pytest.raises(RuntimeError, match=r"(?s)benchmarks.capture_time failed on .*KeyError: 'no such action'"):
+    with pytest.raises(RuntimeError, match=r"(?s)reluxfast.benchmarks.capture_time failed on .*KeyError: 'no such action'"):
         in_fresh_process(
-            "benchmarks.capture_time", {"model": "mlp", "action": "no such action", "tiny": True, "threads": 1}
+            "reluxfast.benchmarks.capture_time", {"model": "mlp", "action": "no such action", "tiny": True, "threads": 1}
         )

@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("captum", reason="captum is not installed: the table cannot be measured")
 pytest.importorskip("shap", reason="shap is not installed: the table cannot be measured")
 
-from benchmarks.constructs.__main__ import BEGIN, DOCUMENT, END, written
-from benchmarks.constructs.measure import Cell, as_markdown, measured
-from benchmarks.constructs.methods import METHODS
-from benchmarks.constructs.nets import NETS
+from reluxfast.benchmarks.constructs.__main__ import BEGIN, DOCUMENT, END, written
+from reluxfast.benchmarks.constructs.measure import Cell, as_markdown, measured
+from reluxfast.benchmarks.constructs.methods import METHODS
+from reluxfast.benchmarks.constructs.nets import NETS
 
 
 def documented() -> dict[str, list[str]]:

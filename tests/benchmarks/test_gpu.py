@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import guided, lrp, rows
-from benchmarks.gpu import chains, clock, convolutions, ops, report
-from benchmarks.providers import providers_on
-from benchmarks.report import BASES
+from reluxfast.benchmarks import rows
+from reluxfast.benchmarks.arguments import add_arguments
+from reluxfast.benchmarks.case import Conditions
+from reluxfast.benchmarks.command import chosen_providers
+from reluxfast.benchmarks.gpu import chains, clock, convolutions, ops, report
+from reluxfast.benchmarks.registry import points, select, suite
 
 CPU = torch.device("cpu")
 
@@ -42,31 +45,22 @@ def test_buffers_exceed_every_cache():
         assert clock.sets_for(size) * size >= clock.BEYOND_CACHE and clock.sets_for(size) >= 2
 
 
-@pytest.mark.parametrize("dtype", list(ops.DTYPES))
-def test_ops_count_their_bytes(dtype):
-    """What a call's operands and results hold, each once."""
-    kind = ops.DTYPES[dtype]
-    for work in ops.works((2, 32, 8, 8), kind, CPU):
-        seen = _touched(work.make())
-        bias = 32 * kind.itemsize
-        assert work.moved <= seen <= work.moved + bias, work.name
+def test_tiny_tensors_do_not_ask_for_endless_buffers(monkeypatch):
+    made = []
+    monkeypatch.setattr(ops, "interleaved_ms", lambda calls, *rest: made.append(len(calls["op"])) or _seen(calls))
+    ops.measure("reference", (1, 8, 1, 1), "float32", CPU, 1)
+    assert set(made) == {ops.MOST_SETS}
 
 
-def _touched(call) -> int:
-    """Bytes of the tensors that a call's closure holds and that it returns; a tensor written in place counts twice."""
-    tensors = [c.cell_contents for c in call.__closure__ if isinstance(c.cell_contents, torch.Tensor)]
-    before = [t.clone() for t in tensors]
-    result = call()
-    written = [t for t, old in zip(tensors, before, strict=True) if not torch.equal(t, old)]
-    returned = [t for t in (result if isinstance(result, tuple) else (result,)) if isinstance(t, torch.Tensor)]
-    return sum(t.numel() * t.element_size() for t in (*tensors, *written, *returned))
+def _seen(calls) -> dict[str, list[float]]:
+    return {name: [1.0] for name in calls}
 
 
 def test_ops_are_checked_before_they_are_timed(monkeypatch):
     ops.check((2, 5, 7, 9), "float32", CPU, "reference")
     right = ops.ops.gate
     monkeypatch.setattr(ops.ops, "gate", lambda g, *rest: right(g, *rest) * (1 if _reference() else 2))
-    with pytest.raises(AssertionError, match="result 2"):
+    with pytest.raises(AssertionError, match="gate gradient: result 0"):
         ops.check((2, 5, 7, 9), "float32", CPU, "auto")
 
 
@@ -117,15 +111,15 @@ def test_chains_run_and_store(tmp_path, capsys):
 
 
 def test_chains_are_checked_before_they_are_timed(monkeypatch):
-    right = chains.ops.mlp_chains
-    monkeypatch.setattr(chains.ops, "mlp_chains", lambda *rest: [1.001 * values for values in right(*rest)])
+    right = ops.ops.mlp_chains
+    monkeypatch.setattr(ops.ops, "mlp_chains", lambda *rest: [1.001 * values for values in right(*rest)])
     with pytest.raises(AssertionError, match=r"reference \(ieee\) is .* from float64 on 30-128-64-1"):
         chains.check("30-128-64-1", CPU, "reference", "ieee")
 
 
 def test_chains_allow_tf32_where_it_is_measured(monkeypatch):
-    given, right = [], chains.ops.mlp_chains
-    monkeypatch.setattr(chains.ops, "mlp_chains", lambda *rest: (given.append(rest[-1]), right(*rest))[1])
+    given, right = [], ops.ops.mlp_chains
+    monkeypatch.setattr(ops.ops, "mlp_chains", lambda *rest: (given.append(rest[-1]), right(*rest))[1])
     for precision in chains.PRECISIONS:
         chains.check("30-128-64-1", CPU, "reference", precision)
     assert given == [False, True]
@@ -187,35 +181,79 @@ def _names(file: Path) -> list[str]:
 
 def test_the_stages_end_within_ten_minutes():
     assert set(report.LIMITS) == set(report.STAGES) and sum(report.LIMITS.values()) < 590
+    # Quick: stages that there are, each within its usual limit.
+    assert sum(report.QUICK.values()) < 235 and all(limit < report.LIMITS[name] for name, limit in report.QUICK.items())
 
 
-@pytest.mark.parametrize("stage", ["guided", "lrp"])
-def test_a_stage_asks_for_what_its_benchmark_has(stage):
-    """Every provider it names is compared on a GPU, and the engine there is among them."""
-    module, *arguments = getattr(report, stage)(torch.device("cuda"))
-    benchmark = {"benchmarks.guided": guided, "benchmarks.lrp": lrp}[module]
+CUDA = torch.device("cuda")
+
+
+@pytest.mark.parametrize("name", ["ops", "chains"])
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_stage_measures_on_the_gpu(tmp_path, name, quick):
+    commands, store = report.COMMANDS[name](CUDA, tmp_path, quick)
+    ((module, *arguments),) = commands
+    benchmark = {"ops": ops, "chains": chains}[name]
     asked = benchmark.parser().parse_args(arguments)
-    offered = providers_on(torch.device("cuda"), benchmark.COMPARISON.providers)
-    assert set(asked.provider) <= set(offered)
-    assert BASES["cuda"] in asked.provider and asked.device == "cuda"
+    assert module == benchmark.__name__ and asked.device == "cuda" and asked.store == store and not asked.backend
 
 
-def test_the_shapley_stage_measures_every_network_on_the_gpu():
-    module, *arguments = report.shapley(torch.device("cuda"))
-    asked = chains.parser().parse_args(arguments)
-    assert module == chains.__name__ and asked.device == "cuda" and not asked.network
+def _asked(command: list[str]) -> argparse.Namespace:
+    module, name, *arguments = command
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert (module, name) == ("reluxfast.cli", "bench")
+    return parser.parse_args(arguments)
 
 
-def test_the_shapley_stage_reports_its_rows(tmp_path, monkeypatch):
-    tiny = ["--backend", "reference", "--network", "30-128-64-1", "--rows", "2", "--pairs", "1", "--matmul", "8"]
-    stage = report.shapley
-    monkeypatch.setattr(report, "shapley", lambda device: [*stage(device), *tiny, "--rounds", "1"])
-    assert report.main(["--device", "cpu", "--out", str(tmp_path), "--stage", "shapley"]) == 0
+def test_the_full_bench_stage_covers_networks_batches_and_games(tmp_path):
+    commands, store = report.COMMANDS["bench"](CUDA, tmp_path, False)
+    games, maps = (_asked(command) for command in commands)
+    names = [f"{network}/{method}" for network in ("vgg16", "resnet50", "resnet18") for method in report._METHODS]
+    assert sorted(case.name for case in select(maps.case)) == sorted(names) and maps.batch == [1, 64]
+    assert {"mlp30/shapley", "mlp784/shapley", "mlp20/exact"} <= {case.name for case in select(games.case)}
+    for asked in (maps, games):
+        assert asked.device == "cuda" and asked.quick and Path(asked.out) / "rows.jsonl" == store
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_bench_stage_asks_for_providers_that_there_are(tmp_path, quick):
+    """Nobody it names is unknown, every point keeps somebody, and the engine on CUDA is in each."""
+    commands, _ = report.COMMANDS["bench"](CUDA, tmp_path, quick)
+    for asked in map(_asked, commands):
+        chosen = points(select(asked.case), {}) if asked.case else suite("cuda", True)
+        met = set()
+        for point in chosen:
+            problem = _as_on_cuda(point.case.make(point.axes, Conditions(tiny=True)))
+            found = chosen_providers(problem, point, asked.provider)
+            assert "reluxfast cuda" in found, point.name
+            met |= set(found)
+        assert set(asked.provider) == met
+
+
+def _as_on_cuda(problem):
+    """The same with its device's name changed: enough for who takes part to be asked."""
+    kind = type(problem)
+    object.__setattr__(problem, "__class__", type(kind.__name__, (kind,), {"device": CUDA}))
+    vars(problem).pop("device", None)
+    return problem
+
+
+def test_a_bench_stage_reports_its_rows(tmp_path, monkeypatch):
+    commands = lambda *rest: ([[*_TINY, "--out", str(tmp_path)]], tmp_path / "rows.jsonl")  # noqa: E731
+    monkeypatch.setitem(report.COMMANDS, "bench", commands)
+    assert report.main(["--device", "cpu", "--out", str(tmp_path), "--stage", "bench"]) == 0
     (written,) = json.loads((tmp_path / "report.json").read_text())["stages"]
-    found = written["facts"]["rows"]
-    assert written["ok"] and {row["network"] for row in found} == {"30-128-64-1"}
-    assert {"masked", "reference"} <= {row["form"] for row in found}
-    assert all(row["ns_per_evaluation"] > 0 and row["environment"]["device"] == "cpu" for row in found)
+    assert written["ok"] and written["facts"]["statuses"] == [0]
+    assert {row["case"] for row in written["facts"]["rows"]} == {"digits/guided_backprop"}
+
+
+_TINY = ["reluxfast.cli", "bench", "--tiny", "--case", "digits/guided_backprop", "--provider", "reluxfast reference"]
+
+
+def test_a_benchmark_without_rows_has_failed(tmp_path):
+    stage = report.benchmark("nothing", [["this"]], tmp_path / "rows.jsonl", tmp_path, 30)
+    assert not stage.ok and stage.facts == {"statuses": [0], "rows": []}
 
 
 def test_a_report_without_a_gpu(capsys):

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import memory, tape_memory
-from benchmarks.cases import CASES, make_problem
+from reluxfast.benchmarks import memory, tape_memory
 
 
 def test_live_storages_count_each_once():
@@ -57,8 +56,7 @@ def test_saved_by_autograd_leaves_out_weights_and_input():
 
 
 def test_tape_of_vgg16_is_one_bit_per_relu_and_two_per_pool_window():
-    case = CASES["vgg16"]
-    problem = make_problem(case, batch=1, size=224)
+    problem = tape_memory.made("vgg16", 1, 224, False, "guided_backprop")
     kept = tape_memory.kept_by_engine(problem)
     assert kept["kept"] <= 2.2e6  # the bar; 13.55 M ReLU bits and 1.53 M two-bit winners are 2.08 MB
     assert kept["kept"] >= 0.92e6  # the bits of the 7.43 M ReLUs that no pool follows: no tape can do with less
@@ -67,7 +65,7 @@ def test_tape_of_vgg16_is_one_bit_per_relu_and_two_per_pool_window():
 
 
 def test_autograd_keeps_many_times_more():
-    problem = make_problem(CASES["resnet18"], batch=2, tiny=True)
+    problem = tape_memory.made("resnet18", 2, None, True, "gradient")
     assert tape_memory.kept_by_autograd(problem)["kept"] > 10 * tape_memory.kept_by_engine(problem)["kept"]
 
 
@@ -75,7 +73,7 @@ def test_command_in_tiny_mode(tmp_path, capsys, monkeypatch):
     answers = []
 
     def in_this_process(module, task):
-        assert module == "benchmarks.tape_memory"
+        assert module == "reluxfast.benchmarks.tape_memory"
         tape_memory.main(["--worker", json.dumps(task)])
         answers.append(task["what"])
         return json.loads(capsys.readouterr().out.removeprefix("result: "))

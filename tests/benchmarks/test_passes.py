@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import cache, partial
 
 import pytest
@@ -12,11 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks import models, passes
-from benchmarks.cases import CASES, Case, make_problem
-from benchmarks.lrp_providers import COMPOSITES
-from benchmarks.providers import PROVIDERS as GRADIENTS
-from benchmarks.work import CountedWork
+from reluxfast.benchmarks import passes
+from reluxfast.benchmarks.case import Conditions
+from reluxfast.benchmarks.maps import networks
+from reluxfast.benchmarks.maps.networks import NETWORKS, Network
+from reluxfast.benchmarks.maps.problem import LRP_COMPOSITES, MapProblem, make
+from reluxfast.benchmarks.maps.providers import PROVIDERS
+from reluxfast.benchmarks.work import CountedWork
+
+
+def tiny(network: str, method: str) -> MapProblem:
+    axes = {"batch": 2, "size": NETWORKS[network].size, "dtype": "float32"}
+    return make(axes, Conditions(tiny=True), network=NETWORKS[network], method=method)
 
 
 def flop(call) -> int:
@@ -42,9 +49,9 @@ def by_hand(model: nn.Module, x: Tensor) -> int:
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["vgg16", "resnet50", "resnet18", "digits"])
 def test_a_forward_pass_is_the_sum_over_its_layers(name, mode):
-    p = make_problem(CASES[name], 2, tiny=True)
+    p = tiny(name, "gradient")
     with mode():
         counted = flop(lambda: p.model(p.x))
     assert counted == by_hand(p.model, p.x) > 0
@@ -53,12 +60,12 @@ def test_a_forward_pass_is_the_sum_over_its_layers(name, mode):
 
 @pytest.mark.parametrize("name", ["digits", "resnet50"])
 def test_an_input_gradient_by_autograd_is_two_passes(name):
-    p = make_problem(CASES[name], 2, tiny=True)
-    assert flop(GRADIENTS["autograd"](p, "gradient").call) == 2 * passes.forward_flop(p)
+    p = tiny(name, "gradient")
+    assert flop(PROVIDERS["autograd"](p).call) == 2 * passes.forward_flop(p)
 
 
 def test_weight_gradients_count_too():
-    p = make_problem(CASES["digits"], 2, tiny=True)
+    p = tiny("digits", "gradient")
     x = p.x.clone().requires_grad_(True)
     assert flop(lambda: p.model(x).sum().backward()) == 3 * passes.forward_flop(p)
 
@@ -104,7 +111,7 @@ def test_nothing_that_looks_like_a_product_goes_uncounted():
     assert flop(lambda: F.interpolate(x, scale_factor=2, mode="bilinear")) == 0
 
 
-class VGGLike(models.VGG16):
+class VGGLike(networks.VGG16):
     """VGG-16's convolutions at full width; a small head, as at 224 pixels linear layers are 1 % of the work."""
 
     def __init__(self, functional: bool = False):
@@ -114,8 +121,8 @@ class VGGLike(models.VGG16):
 
 
 LIKE = {
-    "vgg": Case("vgg", VGGLike, 3, 64, 64, {}),
-    "resnet": Case("resnet", partial(models.resnet50, n_classes=10), 3, 64, 64, {}),
+    "vgg": Network("vgg", VGGLike, 3, 64, 64, {}, "features.29"),
+    "resnet": Network("resnet", partial(networks.resnet50, n_classes=10), 3, 64, 64, {}, "layer4"),
 }
 ENGINE = ("reluxfast cpp", "reluxfast reference")
 # Forward passes. Epsilon needs one pass each way; z+ and gamma a second denominator; alpha-beta a second numerator
@@ -133,34 +140,35 @@ BARS = {
 
 
 @cache
-def problem(case: str):
+def problem(network: str) -> MapProblem:
     """Real widths on small images: layers keep their shares of the work."""
-    return make_problem(LIKE[case], 1, merged_eps=True)
+    axes = {"batch": 1, "size": 64, "dtype": "float32"}
+    return make(axes, Conditions(), network=LIKE[network], method="epsilon")
 
 
 @pytest.mark.parametrize("provider", ENGINE)
-@pytest.mark.parametrize("case, composite", BARS)
-def test_the_engine_keeps_to_its_passes(case, composite, provider):
-    found = passes.passes(problem(case), provider, composite)
-    assert 1.9 < found <= BARS[case, composite]
+@pytest.mark.parametrize("network, composite", BARS)
+def test_the_engine_keeps_to_its_passes(network, composite, provider):
+    found = passes.passes(replace(problem(network), method=composite), provider)
+    assert 1.9 < found <= BARS[network, composite]
 
 
-@pytest.mark.parametrize("composite", COMPOSITES)
-@pytest.mark.parametrize("case", ["digits", "resnet50"])
-def test_the_bare_calls_do_the_work_of_the_walk(case, composite):
-    p = make_problem(CASES[case], 2, tiny=True, merged_eps=True)
-    walk = passes.products(p, "reluxfast cpp", composite)
-    assert sorted(map(astuple, walk)) == sorted(map(astuple, passes.products(p, "bare", composite)))
+@pytest.mark.parametrize("composite", LRP_COMPOSITES)
+@pytest.mark.parametrize("network", ["digits", "resnet50"])
+def test_the_bare_calls_do_the_work_of_the_walk(network, composite):
+    p = tiny(network, composite)
+    walk = passes.products(p, "reluxfast cpp")
+    assert sorted(map(astuple, walk)) == sorted(map(astuple, passes.products(p, "bare")))
 
 
-@pytest.mark.parametrize("case", LIKE)
-def test_shares_of_the_work_are_those_of_real_images(case):
+@pytest.mark.parametrize("network", LIKE)
+def test_shares_of_the_work_are_those_of_real_images(network):
     """What the bars lean on: the first convolution's share, and that of linear layers, at 224 pixels."""
-    p = problem(case)
+    p = problem(network)
     with torch.no_grad(), CountedWork() as work:
         p.model(p.x)
     first, linear = work.products[0].flop, sum(c.flop for c in work.products if len(c.weight) == 2)
-    expected = {"vgg": 0.1734 / 30.94, "resnet": 0.236 / 8.18}[case]
+    expected = {"vgg": 0.1734 / 30.94, "resnet": 0.236 / 8.18}[network]
     assert first / work.flop == pytest.approx(expected, rel=0.02)
     assert linear / work.flop < 0.01
 
@@ -169,8 +177,15 @@ def test_shares_of_the_work_are_those_of_real_images(case):
 @pytest.mark.parametrize("composite, expected", [("epsilon", 4), ("epsilon_plus", 6), ("epsilon_alpha2_beta1", 10)])
 def test_zennit_spends_what_its_hooks_say(composite, expected):
     """One forward, one input-gradient that is thrown away, and both again for every modified weight."""
-    p = make_problem(CASES["resnet50"], 1, tiny=True, merged_eps=True)
-    assert passes.passes(p, "zennit", composite) == pytest.approx(expected, abs=0.02)
+    assert passes.passes(tiny("resnet50", composite), "zennit") == pytest.approx(expected, abs=0.02)
+
+
+def test_who_is_counted_when_nobody_is_named():
+    own = ["reluxfast cpp", "reluxfast reference"]
+    assert passes.counted_for(tiny("digits", "epsilon"), ["epsilon_plus"]) == [*own, "zennit"]
+    assert passes.counted_for(tiny("digits", "epsilon"), LRP_COMPOSITES) == [*own, "captum", "zennit"]
+    everybody = [*own, "captum", "captum additions", "zennit"]
+    assert passes.counted_for(tiny("resnet18", "epsilon"), LRP_COMPOSITES) == everybody
 
 
 def test_table_and_rows(tmp_path, capsys):

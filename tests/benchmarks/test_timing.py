@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import pytest
 
-from benchmarks.timing import Stats, interleave, paired_ratio, summarise
+from reluxfast.benchmarks.timing import Rounds, Stats, interleave, paired_ratio, summarise
 
 
 def test_summarise_interpolates_between_order_statistics():
@@ -23,40 +24,72 @@ def test_paired_ratio_cancels_drift_of_the_machine():
         paired_ratio([1.0, 2.0], [1.0])
 
 
-def test_interleave_runs_a_b_a_b_and_times_each_alone():
-    now, order = 0.0, []
+class Clock:
+    """A clock that the work winds."""
 
-    def work(name, cost):
+    def __init__(self):
+        self.now, self.order = 0.0, []
+
+    def __call__(self):
+        return self.now
+
+    def work(self, name, cost):
         def call():
-            nonlocal now
-            order.append(name)
-            now += cost
+            self.order.append(name)
+            self.now += cost
 
         return call
 
-    def tick():
-        nonlocal now
-        now += 100.0  # must not be charged to anybody
 
-    seconds = interleave({"a": work("a", 1.0), "b": work("b", 2.0)}, rounds=3, clock=lambda: now, tick=tick)
-    assert order == ["a", "b"] * 3
-    assert seconds == {"a": [1.0] * 3, "b": [2.0] * 3}
+def test_interleave_runs_a_b_a_b_and_times_each_alone():
+    clock = Clock()
+    calls = {"a": clock.work("a", 1.0), "b": clock.work("b", 2.0)}
+    pause = clock.work("-", 100.0)  # must not be charged to anybody
+    assert interleave(calls, Rounds.exactly(3), clock, pause) == {"a": [1.0] * 3, "b": [2.0] * 3}
+    assert clock.order == ["a", "b", "-"] * 3
+
+
+@pytest.mark.parametrize(("cost", "count"), [(100.0, 3), (1.0, 10), (0.1, 20)])
+def test_rounds_follow_the_time_they_take(cost, count):
+    clock = Clock()
+    assert len(interleave({"a": clock.work("a", cost)}, Rounds(3, 20, 10.0), clock)["a"]) == count
 
 
 def test_interleave_keeps_the_collector_out_and_puts_it_back():
     enabled = []
     assert gc.isenabled()
-    interleave({"a": lambda: enabled.append(gc.isenabled())}, rounds=2)
+    interleave({"a": lambda: enabled.append(gc.isenabled())}, Rounds.exactly(2))
     assert enabled == [False, False] and gc.isenabled()
 
     def fail():
         raise RuntimeError("broken provider")
 
     with pytest.raises(RuntimeError, match="broken provider"):
-        interleave({"a": fail}, rounds=1)
+        interleave({"a": fail}, Rounds.exactly(1))
     assert gc.isenabled()
 
 
-def test_interleave_refuses_no_rounds():
-    with pytest.raises(ValueError, match="rounds: at least 1 expected, got 0"):
-        interleave({}, rounds=0)
+def test_garbage_is_collected_between_calls_but_not_what_was_there():
+    class Ring:
+        def __init__(self):
+            self.own = self
+
+    before, alive = Ring(), []
+    known = weakref.ref(before)
+    del before
+    gc.collect()
+    assert known() is None
+
+    def make():
+        ring = Ring()
+        alive.append(weakref.ref(ring))
+
+    interleave({"a": make, "b": lambda: alive.append(alive[-1]() is None)}, Rounds.exactly(2))
+    assert alive[1] is True and alive[3] is True and gc.get_freeze_count() == 0
+
+
+def test_rounds_refuse_none():
+    assert interleave({}, Rounds.exactly(2)) == {}
+    for least, most in ((0, 1), (3, 2)):
+        with pytest.raises(ValueError, match=f"1 <= least <= most expected, got {least} and {most}"):
+            Rounds(least, most)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import reluxfast as rx
-from benchmarks import memory
-from benchmarks.fresh import answer
+from reluxfast.benchmarks import memory
+from reluxfast.benchmarks.fresh import answer
 
 # Path -> rows, of which the fewer pairs already fill what is held at once; features; model.
 CASES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.fresh import in_fresh_process
+from reluxfast.benchmarks.fresh import in_fresh_process
 from tests.coalitions import peaks
 
 

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import reluxfast as rx
-from benchmarks.models import Bottleneck, ResNet, images, trained_like_
 from reluxfast import rules
+from reluxfast.benchmarks.maps.networks import Bottleneck, ResNet
+from reluxfast.benchmarks.maps.weights import images, trained_like_
 from reluxfast.composites import by_kind
 from tests.lrp.cases import as_oracle
 from tests.oracles import lrp as oracle

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from benchmarks.torchvision_operators import operators_of_torchvision
+from reluxfast.benchmarks.torchvision_operators import operators_of_torchvision
 
 pytest.importorskip("cv2", reason="opencv is not installed: nothing is compared with pytorch-grad-cam")
 pytest.importorskip("ttach", reason="ttach is not installed: nothing is compared with pytorch-grad-cam")

@@ -1,0 +1,5 @@
+"""Maps: a value for each pixel of an image."""
+
+from reluxfast.benchmarks.maps.problem import CASES
+
+__all__ = ["CASES"]

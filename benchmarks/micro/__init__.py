@@ -1,0 +1,1 @@
+"""Micro-benchmarks of every op, by pytest-benchmark: `pytest benchmarks/micro --benchmark-json out.json`."""

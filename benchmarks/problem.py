@@ -1,0 +1,132 @@
+"""What is timed, by whom, and what its values are held against: the words every benchmark shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Axes = Mapping[str, int | str]
+
+
+class Unavailable(Exception):
+    """This provider cannot run here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A provider ready to be timed: what a user does once lies behind it, `call()` alone is timed.
+
+    Attributes:
+        call: the timed work; its values, or None for a floor.
+        computes: what its values are checked as; None: a floor, no values.
+        note: how the provider was tuned.
+    """
+
+    call: Callable[[], Tensor | None]
+    computes: str | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Values of a provider beside the float64 reference.
+
+    Attributes:
+        error: distance; infinite where values are not finite or have another shape.
+        gate: the largest error that passes.
+        measure: what the error is: "relative L2", "standard errors", ...
+        cosine: of the angle between values and reference, where that says something.
+        reason: why the values are wrong; None: they are right.
+    """
+
+    error: float
+    gate: float
+    measure: str
+    cosine: float | None = None
+    reason: str | None = None
+
+
+class Problem(ABC):
+    """A case made concrete: networks, inputs and targets drawn from a seed, on one device.
+
+    Attributes:
+        axes: the values of the case's axes.
+        device, dtype: where and in what it is computed.
+        tiny: a smoke test rather than a measurement.
+        unit: what `amount` counts: "images" or "evaluations".
+    """
+
+    axes: Axes
+    device: torch.device
+    dtype: torch.dtype
+    tiny: bool
+    unit: str
+
+    @property
+    @abstractmethod
+    def amount(self) -> int:
+        """Units of work in one call: images explained, or evaluations of the network."""
+
+    @abstractmethod
+    def providers(self) -> Mapping[str, Provider]:
+        """Who is compared on this problem's device, in the order of the table, floors last."""
+
+    @abstractmethod
+    def judge(self, values: Tensor, computes: str) -> Verdict:
+        """Values beside the float64 reference of what they claim to be; references are computed once."""
+
+    def small_copy(self) -> Problem | None:
+        """The same case in small, where everybody who is right is within rounding; None: the problem itself will do."""
+        return None
+
+    def work(self) -> Work | None:
+        """What one call has to compute and to move at the least; None where nobody has counted."""
+        return None
+
+
+@dataclass(frozen=True)
+class Work:
+    """FLOP and bytes of one call as a list of kernels, each of which takes the longer of both times.
+
+    Attributes:
+        kernels: (FLOP, bytes) of each.
+        about: what was counted, in a few words.
+    """
+
+    kernels: tuple[tuple[int, int], ...]
+    about: str
+
+    @property
+    def flop(self) -> int:
+        """Multiplications and additions of all kernels."""
+        return sum(flop for flop, _ in self.kernels)
+
+    @property
+    def moved(self) -> int:
+        """Bytes that all kernels read and write."""
+        return sum(moved for _, moved in self.kernels)
+
+    def seconds(self, flop_per_s: float, bytes_per_s: float) -> float:
+        """The floor: no kernel can be faster than its arithmetic or its traffic."""
+        return sum(max(flop / flop_per_s, moved / bytes_per_s) for flop, moved in self.kernels)
+
+
+Provider = Callable[[Any], Prepared]
+
+
+def kind_of(name: str) -> str:
+    """ "engine", "floor" or "peer"."""
+    if name.startswith("reluxfast"):
+        return "engine"
+    return "floor" if name in FLOORS else "peer"
+
+
+# Who takes part only where a point or the user asks for it.
+ON_REQUEST = ("algebra",)
+# The library calls of a walk alone, with nothing between them: no provider, but what providers are measured against.
+FLOORS = ("bare", "sgemm", "bare forward")

@@ -1,0 +1,69 @@
+"""Cases by name, points of them, and suites."""
+
+from __future__ import annotations
+
+import pytest
+
+from reluxfast.benchmarks import registry
+from reluxfast.benchmarks.case import at
+from reluxfast.benchmarks.registry import CASES
+from reluxfast.errors import InvalidInput
+
+NETWORKS = ("vgg16", "resnet18", "resnet50", "digits")
+METHODS = (
+    *("gradient", "guided_backprop", "deconvnet", "grad_cam", "integrated_gradients"),
+    *("epsilon", "epsilon_plus", "epsilon_alpha2_beta1", "epsilon_gamma_box"),
+)
+
+
+def test_every_network_with_every_method():
+    assert {f"{network}/{method}" for network in NETWORKS for method in METHODS} <= set(CASES)
+    games = {f"mlp{d}/shapley" for d in (30, 100, 784)} | {f"mlp{n}/exact" for n in (12, 16, 20)} | {"resnet18/patches"}
+    assert games <= set(CASES)
+    for name, case in CASES.items():
+        assert case.name == name and case.group in ("maps", "games") and case.about and case.axes
+
+
+def test_select():
+    assert [c.name for c in registry.select(["vgg16/epsilon"])] == ["vgg16/epsilon"]
+    assert {c.name for c in registry.select(["vgg16"])} == {f"vgg16/{m}" for m in METHODS}
+    assert "resnet50/guided_backprop" in {c.name for c in registry.select(["*/guided_backprop"])}
+    with pytest.raises(InvalidInput, match=r"case must be .*'vgg'.*bench --list.*vgg16"):
+        registry.select(["vgg16", "vgg"])
+
+
+def test_points_are_every_combination_of_axes_that_a_case_has():
+    cases = registry.select(["digits/gradient", "mlp30/shapley"])
+    found = registry.points(cases, {"batch": [1, 2], "orders": [10]})
+    assert [p.name for p in found] == ["digits/gradient batch=1", "digits/gradient batch=2", "mlp30/shapley orders=10"]
+    with pytest.raises(InvalidInput, match="depth must be an axis of a case: batch"):
+        registry.points(cases, {"depth": [3]})
+
+
+def test_a_point_knows_its_axes():
+    case = CASES["digits/gradient"]
+    assert at(case).axes == case.axes and at(case).name == case.name
+    with pytest.raises(KeyError, match="digits/gradient has no axis 'orders'; it has batch"):
+        at(case, orders=3)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_suites_have_no_point_twice(device):
+    for quick in (False, True):
+        points = registry.suite(device, quick)
+        keys = [(p.case.name, tuple(p.axes.items())) for p in points]
+        assert len(set(keys)) == len(keys) > 4
+    assert len(registry.suite(device, True)) < len(registry.suite(device, False)) / 2
+
+
+def test_the_cpu_suite_covers_what_is_promised():
+    points = registry.suite("cpu", False)
+    names = {p.case.name for p in points}
+    assert {f"{network}/{method}" for network in NETWORKS for method in METHODS} <= names
+    for axis in ("batch", "size", "depth", "players", "orders"):
+        # with the case's own value, where everybody is compared
+        swept = {p.axes[axis] for p in points if p.sweep == axis}
+        assert len(swept) >= 3, axis
+    assert {p.axes["dtype"] for p in points if "dtype" in p.axes} == {"float32", "float64", "bfloat16"}
+    assert {p.axes["outputs"] for p in points if "outputs" in p.axes} == {1, 10}
+    assert [p.case.name for p in points if p.also] == [f"{n}/epsilon_plus" for n in ("vgg16", "resnet50", "resnet18")]
