@@ -21,7 +21,7 @@ class Conditions:
         functional: networks written with `F.relu` instead of modules.
     """
 
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     tiny: bool = False
     seed: int = 0
     functional: bool = False

@@ -48,7 +48,16 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     floor = f"{100 * row['of_floor']:.0f} %" if "of_floor" in row else "-"
     peak = f"{row['peak_bytes'] / 1e6:.1f}" if row.get("peak_bytes") is not None else "-"
     band = f"{_ms(row['p20_ms'])}-{_ms(row['p80_ms'])}"
-    return (*head, _ms(row["median_ms"]), band, _rate(row["per_s"]), *ratios, floor, peak, str(row.get("ops", "-")))
+    return (
+        *head,
+        _ms(row["median_ms"]),
+        band,
+        _rate(row["per_s"]),
+        *ratios,
+        floor,
+        peak,
+        "-" if row.get("ops") is None else str(row["ops"]),
+    )
 
 
 def _ms(value: float) -> str:

@@ -18,6 +18,10 @@ from reluxfast.benchmarks.rates import Rates
 from reluxfast.benchmarks.timing import Rounds, interleave
 
 
+# A call of millions of operations would take gigabytes to trace.
+_TRACED_S = 20.0
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One provider's fate.
@@ -151,7 +155,9 @@ def _with_verdict(outcome: Outcome, values: Tensor | None, prepared: Prepared, p
 
 def _again(outcome: Outcome, prepared: Prepared, problem: Problem, seconds: list[float], time_wrong: bool) -> Outcome:
     """After the rounds: values once more, with memory and operations noted; a wrong engine loses its times."""
-    values, traced = trace.traced(_finished(prepared.call, problem.device), problem.device)
+    call = _finished(prepared.call, problem.device)
+    longest = max(seconds, default=0.0)
+    values, traced = trace.traced(call, problem.device) if longest < _TRACED_S else (call(), None)
     if outcome.status != "wrong":
         outcome = _with_verdict(outcome, values, prepared, problem)
     if outcome.status == "wrong" and not (time_wrong and outcome.kind == "peer"):

@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
+from functools import cache
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -48,12 +49,16 @@ class Trace:
 
 
 def traced(call: Callable[[], Tensor | None], device: torch.device) -> tuple[Tensor | None, Trace]:
-    """Result of a call, and its trace. The call is slower than usual: it is not the one to be timed."""
+    """Result of a call, and its trace. It is not the call to be timed.
+
+    On a CPU that takes about 0.1 ms and 10 KB for each operator besides.
+    """
     return (_on_gpu if device.type == "cuda" else _on_cpu)(call, device)
 
 
 def allocated_bytes(device: torch.device) -> int | None:
     """What is allocated on the device now, garbage aside; None where the C library cannot say."""
+    gc.collect()
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else memory.allocated_bytes()
 
 
@@ -65,8 +70,7 @@ def difference(after: int | None, before: int | None) -> int | None:
 def _on_cpu(call: Callable[[], Tensor | None], _device: torch.device) -> tuple[Tensor | None, Trace]:
     with _silent(), profile(use_cpu=True, profile_memory=True) as profiler:
         result = call()
-    roots = profiler.kineto_results.experimental_event_tree()
-    return result, Trace(_peak(roots), _operators(roots))
+    return result, _read(profiler.kineto_results.experimental_event_tree())
 
 
 def _on_gpu(call: Callable[[], Tensor | None], device: torch.device) -> tuple[Tensor | None, Trace]:
@@ -81,18 +85,37 @@ def _on_gpu(call: Callable[[], Tensor | None], device: torch.device) -> tuple[Te
     return result, Trace(peak, _kernels(profiler.kineto_results.events()) or None)
 
 
-def _peak(roots: Sequence[Any]) -> int:
-    """Of the running sum over blocks that were allocated in the call.
+def _read(roots: Sequence[Any]) -> Trace:
+    """Walks once through the tree of events, which may be millions."""
+    changes: list[tuple[int, int, int]] = []
+    operators, callers, compiled = 0, set(), False
+    todo: list[tuple[Any, int]] = [(event, -1) for event in reversed(roots)]
+    while todo:
+        event, caller = todo.pop()
+        name = event.name
+        if name == "[memory]":
+            block = event.typed[1]
+            if block.device.type == "cpu":
+                changes.append((event.start_time_ns, block.ptr, block.alloc_size))
+            continue
+        compiled = compiled or "Call CompiledFxGraph" in name
+        if _computes(name):
+            callers.add(caller)
+            caller = operators  # what runs inside is called by this one
+            operators += 1
+        todo += [(child, caller) for child in reversed(event.children)]
+    return Trace(_peak(changes), None if compiled else operators - len(callers - {-1}))
+
+
+def _peak(changes: list[tuple[int, int, int]]) -> int:
+    """Of the running sum over blocks that were allocated in the call; changes are (time, address, size).
 
     The profiler's own sum will not do: for a block that is older it may report the size of another one, long gone, that
     had the same address.
     """
-    changes = [e for e, _ in _below(roots) if e.name == "[memory]" and e.typed[1].device.type == "cpu"]
-    changes.sort(key=lambda e: e.start_time_ns)
-    held, peak = 0, 0
+    held = peak = 0
     sizes: dict[int, int] = {}
-    for change in changes:
-        address, size = change.typed[1].ptr, change.typed[1].alloc_size
+    for _, address, size in sorted(changes, key=itemgetter(0)):
         held -= sizes.pop(address, 0)
         if size > 0:
             sizes[address] = size
@@ -101,31 +124,9 @@ def _peak(roots: Sequence[Any]) -> int:
     return peak
 
 
-def _operators(roots: Sequence[Any]) -> int | None:
-    """Operators that compute and call no other one that does."""
-    found, callers = 0, set()
-    for event, caller in _below(roots):
-        if "Call CompiledFxGraph" in event.name:
-            return None
-        if _computes(event.name):
-            found += 1
-            callers.add(caller)
-    return found - len(callers - {None})
-
-
+@cache
 def _computes(name: str) -> bool:
     return "::" in name and not name.startswith(("autograd::", "torch::")) and name not in _NO_WORK
-
-
-def _below(roots: Sequence[Any]) -> Iterator[tuple[Any, int | None]]:
-    """Every event, and the number of the nearest operator around it that computes."""
-    todo: list[tuple[Any, int | None]] = [(event, None) for event in roots]
-    numbers = count()
-    while todo:
-        event, caller = todo.pop()
-        yield event, caller
-        inside = next(numbers) if _computes(event.name) else caller
-        todo += ((child, inside) for child in event.children)
 
 
 def _kernels(events: Sequence[Any]) -> int:

@@ -11,9 +11,9 @@ from reluxfast.benchmarks.games.draws import Draws
 from reluxfast.benchmarks.games.networks import Game
 
 # Marginals that are held at once.
-_AT_ONCE = 1 << 22
-# Pairs between two looks at the error.
-_LOOK = 64
+_AT_ONCE = 1 << 19
+# Rounds at the first look at the error.
+_LOOK = 32
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class LongRun:
 
     Attributes:
         values: (N, K, d) float64.
-        spread: (N, K, d) standard deviation of a pair's mean: over √pairs it is the standard error.
+        spread: (N, K, d) over √pairs it is the standard error: the standard deviation of pairs where there is
+            one background row, less where many are met in turn.
         pairs: how many there were for each row.
     """
 
@@ -59,52 +60,52 @@ def walked(game: Game, draws: Draws) -> Tensor:
 
 
 def long_run(game: Game, pairs: int, seed: int = 1) -> LongRun:
-    """Values of that many pairs, drawn by torch."""
+    """Values of at least that many pairs, drawn by torch, in whole rounds of background rows."""
     runner = _Run(game, seed)
-    runner.add(pairs)
+    runner.add(-(-pairs // len(game.background)))
     return runner.found()
 
 
 def until(game: Game, share: float, most: int, seed: int = 1) -> LongRun:
-    """Pairs until the RMS standard error is that share of a row's range of values, at most `most` of them."""
-    runner = _Run(game, seed)
+    """Pairs until the RMS standard error is that share of a row's range of values, about `most` of them at most."""
+    runner, most = _Run(game, seed), -(-most // len(game.background))
     while True:
-        runner.add(min(max(_LOOK, runner.pairs // 2), most - runner.pairs))
+        runner.add(min(max(_LOOK, runner.rounds // 2), most - runner.rounds))
         found = runner.found()
         scale = found.values.amax(-1, keepdim=True) - found.values.amin(-1, keepdim=True)
-        if runner.pairs >= most or (found.standard_error(found.pairs) / scale).square().mean().sqrt() <= share:
+        if runner.rounds >= most or (found.standard_error(found.pairs) / scale).square().mean().sqrt() <= share:
             return found
 
 
 class _Run:
-    """Sums over pairs, whose background rows come in turn."""
+    """Sums over rounds: as many pairs as there are background rows, each of which is met once."""
 
     def __init__(self, game: Game, seed: int):
-        self._game = game.double()
+        self._game, self._round = game.double(), len(game.background)
         self._generator = torch.Generator().manual_seed(seed)
-        self._width = max(1, _width(game) // 2)
+        self._at_once = max(1, _width(game) // (2 * self._round))
         shape = len(game.x), game.outputs, game.players
         self._sum, self._squares = (self._game.x.new_zeros(shape) for _ in range(2))
-        self.pairs = 0
+        self.rounds = 0
 
-    def add(self, pairs: int) -> None:
-        rows, n = self._game.x.shape
-        stop = self.pairs + pairs
-        while self.pairs < stop:
-            width = min(self._width, stop - self.pairs)
-            first = torch.rand(rows, width, n, generator=self._generator).argsort(-1)
-            met = torch.arange(self.pairs, self.pairs + width) % len(self._game.background)
-            both = torch.cat([first, first.flip(-1)], 1), met.repeat(rows, 2)
+    def add(self, rounds: int) -> None:
+        stop = self.rounds + rounds
+        while self.rounds < stop:
+            count = min(self._at_once, stop - self.rounds)
+            pairs = count * self._round
+            first = torch.rand(len(self._sum), pairs, self._game.players, generator=self._generator).argsort(-1)
+            met = torch.arange(self._round).repeat(len(first), 2 * count)
+            both = torch.cat([first, first.flip(-1)], 1), met
             found = marginals(self._game, Draws(*(given.to(self._sum.device) for given in both)))
-            of_pairs = (found[:, :width] + found[:, width:]) / 2
-            self._sum += of_pairs.sum(1)
-            self._squares += of_pairs.square().sum(1)
-            self.pairs += width
+            of_rounds = ((found[:, :pairs] + found[:, pairs:]) / 2).unflatten(1, (count, self._round)).mean(2)
+            self._sum += of_rounds.sum(1)
+            self._squares += of_rounds.square().sum(1)
+            self.rounds += count
 
     def found(self) -> LongRun:
-        mean = self._sum / self.pairs
-        variance = (self._squares / self.pairs - mean.square()).clamp_min(0) * self.pairs / max(1, self.pairs - 1)
-        return LongRun(mean, variance.sqrt(), self.pairs)
+        mean = self._sum / self.rounds
+        variance = (self._squares / self.rounds - mean.square()).clamp_min(0) * self.rounds / max(1, self.rounds - 1)
+        return LongRun(mean, (variance * self._round).sqrt(), self.rounds * self._round)
 
 
 def _width(game: Game) -> int:

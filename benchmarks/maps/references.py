@@ -109,39 +109,42 @@ def by_engine(problem: MapProblem, name: str) -> Tensor:
 
 # Largest relative L2 distance from float64 that passes in float32: on a whole network, on its small copy.
 #
-# On small copies everybody who computes the right thing is within rounding: at most 1.3e-6 seen, of LRP's rules 3.0e-3
-# (epsilon), 2.8e-5, 1.2e-4 and 1.3e-4, of Grad-CAM 4.7e-5 (few channels and many layers amplify rounding).
+# On small copies everybody who computes the right thing is within rounding: at most 1.3e-6 seen, of LRP's rules 5.5e-4
+# (epsilon, Captum), 4.9e-5, 5.0e-5 and 8.5e-5, of Grad-CAM 4.7e-5 (few channels and many layers amplify rounding).
 # On whole networks a few of millions of units lie within rounding of zero and fall on the other side, and all that
 # passes there changes. That shows most where signs of both kinds cancel: plain float32 autograd is itself up to 2.4e-2
 # away on ResNet-50 (gradient), 1.7e-2 (integrated gradients), the engine 1.6e-2 (epsilon), Zennit 7.3e-3, Captum
 # 6.5e-3. Rules that keep one sign: at most 6.2e-4 (guided backpropagation), 1.6e-6 (deconvnet), 1.0e-4 (LRP). No kink
 # lies between Grad-CAM's map and the logit of a ResNet: at most 3.8e-5.
-# What is wrong is further away: another of these methods 0.8 or more, another composite 0.4, another rule for the
-# linear layers alone 0.01, another number of steps or quadrature 0.05 (digits) to 1.3, maps scaled once only 0.008.
+# What is wrong is further away: another of these methods 0.46 (digits) or more, another composite 0.4, another rule
+# for the linear layers alone 0.01, another number of steps or quadrature 0.05 (digits) to 1.3, maps scaled once only 0.008.
 GATES: dict[str, tuple[float, float]] = {
     "gradient": (1e-1, 1e-5),
     "guided_backprop": (2e-3, 1e-5),
     "deconvnet": (2e-3, 1e-5),
-    "epsilon": (1e-1, 1e-2),
+    "epsilon": (1e-1, 5e-3),
     "epsilon_plus": (2e-3, 3e-4),
-    "epsilon_alpha2_beta1": (2e-3, 1e-3),
+    "epsilon_alpha2_beta1": (2e-3, 5e-4),
     "epsilon_gamma_box": (2e-3, 1e-3),
     "grad_cam": (1e-3, 5e-4),
     "grad_cam_scaled": (1e-3, 5e-4),
     "integrated_gradients": (1e-1, 1e-5),
     "integrated_gradients_right_riemann": (1e-1, 1e-5),
 }
-# The same for bfloat16 (8 bits of precision), where the whole network is computed in it.
+# For bfloat16, on networks of either size: the engine, which rounds only its result, is at most 2.0e-2 away. Peers that
+# compute in it throughout let so many units change sides that maps of both signs are up to 0.41 away on VGG-16 and
+# ResNet-18 (seen: gradient 0.37, epsilon 0.41, integrated gradients 0.30), and on ResNet-50 1.2, which is no map any
+# more; guided backpropagation 0.07, deconvnet 0.08, other rules of LRP 0.06, Grad-CAM 0.02.
 BFLOAT16_GATES = {
     "gradient": 0.7,
-    "guided_backprop": 0.3,
+    "guided_backprop": 0.2,
     "deconvnet": 0.2,
     "epsilon": 0.7,
     "epsilon_plus": 0.2,
     "epsilon_alpha2_beta1": 0.2,
     "epsilon_gamma_box": 0.2,
-    "grad_cam": 0.3,
-    "grad_cam_scaled": 0.3,
+    "grad_cam": 0.2,
+    "grad_cam_scaled": 0.2,
     "integrated_gradients": 0.7,
     "integrated_gradients_right_riemann": 0.7,
 }

@@ -29,7 +29,9 @@ def test_workers_of_the_networks(model, action, capsys):
 
 
 def test_failing_worker_is_an_error_with_its_output():
-    with pytest.raises(RuntimeError, match=r"(?s)reluxfast.benchmarks.capture_time failed on .*KeyError: 'no such action'"):
+    message = r"(?s)reluxfast.benchmarks.capture_time failed on .*KeyError: 'no such action'"
+    with pytest.raises(RuntimeError, match=message):
         in_fresh_process(
-            "reluxfast.benchmarks.capture_time", {"model": "mlp", "action": "no such action", "tiny": True, "threads": 1}
+            "reluxfast.benchmarks.capture_time",
+            {"model": "mlp", "action": "no such action", "tiny": True, "threads": 1},
         )

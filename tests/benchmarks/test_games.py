@@ -134,10 +134,10 @@ def test_long_runs_know_their_error():
     game = networks.drawn(6, (16, 8), 8)
     truth, run = exact.enumerated(game), walk.long_run(game, 300)
     assert run.pairs == 300 and 0.75 < rms(run.values - truth) / rms(run.standard_error(300)) < 1.25
-    # Background rows that come in turn, each as often, leave less than what pairs differ by.
     game = replace(game, background=torch.randn(3, 6, generator=torch.Generator().manual_seed(0)))
     truth, run = exact.enumerated(game), walk.long_run(game, 300)
-    assert 0.05 < rms(run.values - truth) / rms(run.standard_error(300)) < 1
+    assert 0.75 < rms(run.values - truth) / rms(run.standard_error(300)) < 1.25
+    assert walk.long_run(game, 301).pairs == 303
 
 
 def test_long_runs_go_on_until_they_are_good_enough():
@@ -146,7 +146,7 @@ def test_long_runs_go_on_until_they_are_good_enough():
     spread = truth.amax(-1, keepdim=True) - truth.amin(-1, keepdim=True)
     shares = (0.002, 0.001)
     fine = [walk.until(game, share, 1 << 14) for share in shares]
-    assert 64 < fine[0].pairs < fine[1].pairs < 1 << 14 and walk.until(game, 1e-9, 100).pairs == 100
+    assert 32 < fine[0].pairs < fine[1].pairs < 1 << 14 and walk.until(game, 1e-9, 100).pairs == 100
     assert all(rms((run.values - truth) / spread) < 1.5 * share for run, share in zip(fine, shares, strict=True))
 
 

@@ -12,7 +12,6 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.experimental.optimization import fuse
 
 from reluxfast.benchmarks.maps.problem import MapProblem
 from reluxfast.benchmarks.maps.providers.tuning import fastest
@@ -72,6 +71,8 @@ def folded(model: nn.Module) -> tuple[nn.Module, str]:
     norms = sum(isinstance(m, _NORMS) for m in model.modules())
     if not norms:
         return model, ""
+    from torch.fx.experimental.optimization import fuse  # warns on import
+
     try:
         fused = fuse(model)
     except Exception as error:  # torch.fx raises whatever the model's own code does with its proxies
