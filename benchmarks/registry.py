@@ -74,7 +74,7 @@ def _cpu() -> list[Point]:
             # Zennit beside the same algebra without kernels of our own: where the time goes.
             also = ("algebra",) if method == "epsilon_plus" and network != "digits" else ()
             slow = method == "integrated_gradients" and network != "digits"
-            found.append(at(case, also=also, **({"batch": 1} if slow else {})))
+            found.append(at(case, also=also, **({"batch": 1, "steps": 4} if slow else {})))
     found += _sweep("resnet18", "guided_backprop", _GRADIENTS, "batch", (1, 2, 8, 16))
     found += _sweep("resnet18", "epsilon_plus", _RELEVANCE, "batch", (1, 2, 8, 16))
     found += _sweep("digits", "guided_backprop", _GRADIENTS, "batch", (1, 16, 64, 256))

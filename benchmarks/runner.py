@@ -17,7 +17,6 @@ from reluxfast.benchmarks.quiet import quiet_peers
 from reluxfast.benchmarks.rates import Rates
 from reluxfast.benchmarks.timing import Rounds, interleave
 
-
 # A call of millions of operations would take gigabytes to trace.
 _TRACED_S = 20.0
 

@@ -216,7 +216,7 @@ def resnet50(**options: int | bool) -> ResNet:
     return ResNet(Bottleneck, (3, 4, 6, 3), **options)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     """A network of the benchmark.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -118,9 +118,10 @@ class MapProblem(Problem):
         """
         if self.tiny or self.network is None:
             return None
-        axes = {**self.axes, **({"dtype": "float32"} if self.dtype == torch.bfloat16 else {})}
+        axes = {**self.axes, "batch": 2, **({"dtype": "float32"} if self.dtype == torch.bfloat16 else {})}
+        del axes["size"]  # tiny mode has its own
         conditions = Conditions(self.device, tiny=True, seed=self.seed, functional=self.functional)
-        return make(axes, conditions, network=self.network, method=self.method)
+        return _small(self.network, self.method, tuple(axes.items()), conditions)
 
     def work(self) -> Work | None:
         """See `maps.floor`."""
@@ -162,6 +163,12 @@ def _steady_images(model: nn.Module, axes: Axes, network: Network, seed: int, po
     with torch.no_grad():
         target = model(x).argmax(dim=1)
     return x[steadiest(model, x, target, batch, points)]
+
+
+@lru_cache(maxsize=32)
+def _small(network: Network, method: str, axes: tuple[tuple[str, int | str], ...], how: Conditions) -> MapProblem:
+    """Kept, as its reference takes seconds: the points of a sweep have the same small copy."""
+    return make(dict(axes), how, network=network, method=method)
 
 
 def _tiny_axes(axes: Axes, network: Network, method: str) -> dict[str, int]:

@@ -117,7 +117,7 @@ def by_engine(problem: MapProblem, name: str) -> Tensor:
 # 6.5e-3. Rules that keep one sign: at most 6.2e-4 (guided backpropagation), 1.6e-6 (deconvnet), 1.0e-4 (LRP). No kink
 # lies between Grad-CAM's map and the logit of a ResNet: at most 3.8e-5.
 # What is wrong is further away: another of these methods 0.46 (digits) or more, another composite 0.4, another rule
-# for the linear layers alone 0.01, another number of steps or quadrature 0.05 (digits) to 1.3, maps scaled once only 0.008.
+# for the linear layers alone 0.01, another number of steps or quadrature 0.05 (digits) to 1.3, maps scaled once 0.008.
 GATES: dict[str, tuple[float, float]] = {
     "gradient": (1e-1, 1e-5),
     "guided_backprop": (2e-3, 1e-5),
