@@ -25,6 +25,7 @@ from reluxfast.benchmarks.records import to_rows
 from reluxfast.benchmarks.results_file import ROWS, read_rows, write_csv
 from reluxfast.benchmarks.timing import Rounds
 from reluxfast.errors import InvalidInput
+from reluxfast.extras import MissingExtra
 
 Row = dict[str, Any]
 
@@ -111,7 +112,11 @@ def measure(
     """The rows of one point; none where nobody is left to compare."""
     with Progress(1, title) as progress:
         progress.phase("drawing weights and inputs")
-        problem = point.case.make(point.axes, conditions)
+        try:
+            problem = point.case.make(point.axes, conditions)
+        except MissingExtra as error:
+            print(f"{point.name} left out: {error}", file=sys.stderr)
+            return []
         offered = chosen_providers(problem, point, args.provider)
         if not offered:
             return []

@@ -58,7 +58,7 @@ class Problem(ABC):
         axes: the values of the case's axes.
         device, dtype: where and in what it is computed.
         tiny: a smoke test rather than a measurement.
-        unit: what `amount` counts: "images" or "evaluations".
+        unit: what `amount` counts: "images", "evaluations" of the network or "rows".
     """
 
     axes: Axes
@@ -70,7 +70,7 @@ class Problem(ABC):
     @property
     @abstractmethod
     def amount(self) -> int:
-        """Units of work in one call: images explained, or evaluations of the network."""
+        """Units of work in one call."""
 
     @abstractmethod
     def providers(self) -> Mapping[str, Provider]:

@@ -88,14 +88,10 @@ def _cpu() -> list[Point]:
 
 def _games() -> list[Point]:
     found = [at(case) for name, case in games.CASES.items() if name not in ("mlp/shapley", "digits/patches")]
-    found += [at(case, outputs=10) for name, case in games.CASES.items() if name.startswith("mlp") and _sized(name)]
+    found += [at(CASES[name], outputs=10) for name in ("mlp30/shapley", "mlp100/shapley")]
     grown = CASES["mlp/shapley"]
     found += [at(grown, _ORDERS, sweep="players", players=n) for n in (16, 32, 64, 128, 256)]
     return found + [at(CASES["mlp30/shapley"], _ORDERS, sweep="orders", orders=n) for n in (10, 20, 100, 200)]
-
-
-def _sized(name: str) -> bool:
-    return name.endswith("/shapley") and name != "mlp/shapley"
 
 
 def _sweep(network: str, method: str, providers: tuple[str, ...], axis: str, values: Sequence[int]) -> list[Point]:

@@ -103,7 +103,7 @@ def _admit(
     outcome = Outcome(name, "ok")
     even_wrong = time_wrong and outcome.kind == "peer"
     try:
-        if small is not None:
+        if small is not None and outcome.kind != "floor":
             outcome = _judged(replace(outcome, setup_s=None), provider(small), small)
             outcome = replace(outcome, small=outcome.verdict, verdict=None)
             if outcome.status == "wrong" and not even_wrong:
