@@ -20,6 +20,10 @@ _METHODS = tuple(dict.fromkeys(name.split("/")[1] for name in maps.CASES))
 # Who follows a sweep: the engine, the strongest peer of each kind, and the floor.
 _GRADIENTS = ("reluxfast cpp", "reluxfast cuda", "autograd channels_last", "captum channels_last", "bare")
 _RELEVANCE = ("reluxfast cpp", "reluxfast cuda", "zennit channels_last", "bare")
+_PEERS = (
+    *("reluxfast cpp", "reluxfast cuda", "captum", "captum channels_last", "captum additions"),
+    *("captum additions channels_last", "zennit", "zennit channels_last", "bare"),
+)
 _ORDERS = ("reluxfast cpp", "reluxfast cuda", "masked batch", "captum tuned", "sgemm")
 
 
@@ -68,15 +72,13 @@ def suite(device_type: str, quick: bool) -> list[Point]:
 
 def _cpu() -> list[Point]:
     found = []
-    for network in ("vgg16", "resnet50", "resnet18", "digits"):
-        for method in _METHODS:
-            case = CASES[f"{network}/{method}"]
-            # Zennit beside the same algebra without kernels of our own: where the time goes.
-            also = ("algebra",) if method == "epsilon_plus" and network != "digits" else ()
-            slow = method == "integrated_gradients" and network != "digits"
-            found.append(at(case, also=also, **({"batch": 1, "steps": 4} if slow else {})))
-    found += _sweep("resnet18", "guided_backprop", _GRADIENTS, "batch", (1, 2, 8, 16))
-    found += _sweep("resnet18", "epsilon_plus", _RELEVANCE, "batch", (1, 2, 8, 16))
+    for network in ("vgg16", "resnet50"):
+        found += [_large(network, method) for method in _METHODS]
+    for network in ("resnet18", "digits"):
+        found += [at(CASES[f"{network}/{method}"]) for method in _METHODS if method != "integrated_gradients"]
+    found += [at(CASES["digits/integrated_gradients"]), at(CASES["resnet18/integrated_gradients"], batch=1)]
+    found += _sweep("resnet18", "guided_backprop", _GRADIENTS, "batch", (1, 2, 8))
+    found += _sweep("resnet18", "epsilon_plus", _RELEVANCE, "batch", (1, 2, 8))
     found += _sweep("digits", "guided_backprop", _GRADIENTS, "batch", (1, 16, 64, 256))
     found += _sweep("resnet18", "guided_backprop", _GRADIENTS, "size", (64, 96, 160))
     found += _sweep("stack", "guided_backprop", _GRADIENTS, "depth", (4, 8, 16, 32))
@@ -84,6 +86,19 @@ def _cpu() -> list[Point]:
         for method in ("guided_backprop", "epsilon_plus"):
             found.append(at(CASES[f"resnet18/{method}"], sweep="dtype", dtype=dtype))
     return found + _games()
+
+
+def _large(network: str, method: str) -> Point:
+    """Half an hour is not enough for everybody at batch 4: what the bars speak of, and one image of the rest."""
+    case = CASES[f"{network}/{method}"]
+    if method == "epsilon_plus":
+        # Zennit beside the same algebra without kernels of our own: where the time goes.
+        return at(case, also=("algebra",))
+    if method in ("gradient", "deconvnet", "grad_cam"):
+        return at(case, batch=1)
+    if method == "integrated_gradients":
+        return at(case, batch=1, steps=4)
+    return at(case, _PEERS)
 
 
 def _games() -> list[Point]:

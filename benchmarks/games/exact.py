@@ -16,9 +16,9 @@ from torch import Tensor
 from reluxfast.benchmarks.case import Case, Conditions
 from reluxfast.benchmarks.games.networks import Game, drawn
 from reluxfast.benchmarks.games.providers import engine, peers, sgemm
-from reluxfast.benchmarks.games.providers.tuning import fastest
 from reluxfast.benchmarks.games.sampled import DTYPES
 from reluxfast.benchmarks.problem import Axes, Prepared, Problem, Provider, Unavailable, Verdict, Work
+from reluxfast.benchmarks.tuning import fastest
 from reluxfast.errors import InvalidInput
 
 COMPUTES = "shapley, every coalition"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from reluxfast import cli
 from reluxfast.benchmarks import registry
 from reluxfast.benchmarks.problem import Prepared
+from reluxfast.extras import MissingExtra
 from tests.benchmarks.problems import CASE, PROVIDERS, Doubling, times
 
 
@@ -60,6 +62,16 @@ def test_resume_leaves_out_what_is_there(bench):
     assert code == 0 and [row["axes"]["batch"] for row in stored(bench.out)] == [1] * 5 + [2] * 5
     code, out, _ = bench("--case", "doubling", "--batch", "2", "--rounds", "1", "--resume")
     assert code == 0 and "0 rows" in out
+
+
+def test_a_case_whose_data_are_missing_is_left_out_and_named(bench, monkeypatch):
+    def make(axes, conditions):
+        raise MissingExtra("scikit-learn", "demo", "this data set")
+
+    monkeypatch.setitem(registry.CASES, "doubling/data", replace(CASE, name="doubling/data", make=make))
+    code, _, err = bench("--case", "doubling", "--rounds", "1")
+    assert code == 0 and "doubling/data left out: this data set needs scikit-learn" in err
+    assert {row["case"] for row in stored(bench.out)} == {"doubling/plain"}
 
 
 def test_json(bench):

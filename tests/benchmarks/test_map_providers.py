@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-import time
 from functools import cache, partial
 from itertools import product
 from types import SimpleNamespace
@@ -26,7 +25,6 @@ from reluxfast.benchmarks.maps.providers import (
     engine,
     grad_cam,
     providers_for,
-    tuning,
     zennit,
 )
 from reluxfast.benchmarks.maps.references import GATES
@@ -405,16 +403,6 @@ def test_a_compiler_that_fails_is_unavailable(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=failing))
     with pytest.raises(Unavailable, match="no compiler on this machine"):
         PROVIDERS["compiled channels_last"](problem("digits", "gradient"))
-
-
-def test_the_fastest_way_is_taken():
-    def slow() -> Tensor:
-        time.sleep(0.02)
-        return torch.zeros(1)
-
-    prepared = tuning.fastest({"slow": slow, "fast": lambda: torch.ones(1)}, "it")
-    assert (prepared.note, prepared.computes) == ("fast", "it") and prepared.call() == 1
-    assert tuning.fastest({"slow": slow}, "it").call() == 0
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4])

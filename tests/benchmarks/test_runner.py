@@ -47,6 +47,17 @@ def test_the_small_copy_is_asked_first():
     assert found["peer"].small.error == 0 and len(small.judged) == 2
 
 
+def test_a_floor_needs_no_small_copy():
+    asked = []
+
+    def bare(problem):
+        asked.append(problem)
+        return Prepared(lambda: None, None)
+
+    problem = Doubling({"bare": bare}, Doubling())
+    assert run(problem)["bare"].status == "floor" and asked == [problem]
+
+
 def test_wrong_peers_are_timed_on_request_and_stay_wrong():
     small = Doubling()
     found = run(Doubling({"liar": times(3), "reluxfast cpp": times(3)}, small), time_wrong=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from reluxfast.benchmarks.games import draws
 from reluxfast.benchmarks.games.draws import Draws
 from reluxfast.benchmarks.games.networks import Game
-from reluxfast.benchmarks.games.providers.tuning import fastest
+from reluxfast.benchmarks.tuning import fastest
 
 _ORDERS_AT_ONCE = (2, 8, 32, 128, 512, 2048)
 # Of one batch of masked rows.

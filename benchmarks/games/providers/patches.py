@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from reluxfast.benchmarks.games.patches import GIVEN, OWN, PatchProblem
 from reluxfast.benchmarks.games.providers import engine, peers
-from reluxfast.benchmarks.games.providers.tuning import fastest
 from reluxfast.benchmarks.problem import Prepared
+from reluxfast.benchmarks.tuning import fastest
 
 _BATCHES = (4, 8, 16, 32)
 # Images on which batch sizes are compared.

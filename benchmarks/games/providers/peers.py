@@ -11,8 +11,8 @@ from torch import Tensor
 
 from reluxfast.benchmarks.games.networks import Game
 from reluxfast.benchmarks.games.providers.sampler import Sampler
-from reluxfast.benchmarks.games.providers.tuning import fastest
 from reluxfast.benchmarks.problem import Unavailable
+from reluxfast.benchmarks.tuning import fastest
 
 _PERTURBATIONS = (8, 16, 32, 64, 128)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from reluxfast.benchmarks.maps.networks import BasicBlock, Bottleneck, FunctionalReLU, set_additions
 from reluxfast.benchmarks.maps.problem import EPSILON, LRP_COMPOSITES, MapProblem
-from reluxfast.benchmarks.maps.providers.tuning import fastest
 from reluxfast.benchmarks.problem import Prepared, Unavailable
+from reluxfast.benchmarks.tuning import fastest
 
 ADDITIONS_METHODS = ("epsilon",)
 METHODS = ("gradient", "guided_backprop", "deconvnet", *ADDITIONS_METHODS, "grad_cam", "integrated_gradients")
@@ -83,8 +83,8 @@ def _integrated(problem: MapProblem, model: nn.Module, x: Tensor) -> Prepared:
     def rows_at_once(rows: int) -> Tensor:
         return ask(internal_batch_size=rows).detach()
 
-    sizes = dict.fromkeys((len(x), len(x) * problem.steps))
-    return fastest({f"internal_batch_size={n}": partial(rows_at_once, n) for n in sizes}, problem.method)
+    best = fastest(rows_at_once, dict.fromkeys((len(x), len(x) * problem.steps)), problem.device)
+    return Prepared(partial(rows_at_once, best), problem.method, f"internal_batch_size={best}")
 
 
 def _copies(problem: MapProblem, channels_last: bool) -> tuple[nn.Module, Tensor]:

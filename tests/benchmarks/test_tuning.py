@@ -1,0 +1,30 @@
+"""The fastest of some options."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from reluxfast.benchmarks.tuning import fastest
+
+CPU = torch.device("cpu")
+
+
+def test_the_fastest_is_taken():
+    def call(seconds):
+        calls.append(seconds)
+        time.sleep(seconds)
+
+    calls = []
+    assert fastest(call, [0.03, 0.001, 0.02], CPU) == 0.001
+    assert calls == [0.03] * 3 + [0.001] * 3 + [0.02] * 3
+    calls.clear()
+    assert fastest(call, [0.03, 0.001], CPU, enough_s=0.01) == 0.001 and calls == [0.03] + [0.001] * 3
+
+
+def test_one_option_is_not_tried():
+    def call(option):
+        raise AssertionError("called")
+
+    assert fastest(call, ["only"], CPU) == "only"
