@@ -49,7 +49,7 @@ def compiled(problem: MapProblem) -> Prepared:
     model, note = folded(model)
     torch.compiler.reset()  # each problem from scratch, for its own shapes
     # A small copy shows that the right thing is computed: without the minute that the code generator takes.
-    backend = "eager" if problem.tiny else "inductor"
+    backend = "aot_eager" if problem.tiny else "inductor"
     compile = partial(torch.compile, fullgraph=True, dynamic=False, backend=backend)
     gradient = partial(compile(_functional_gradient), model)
     if problem.method == "integrated_gradients":
