@@ -167,7 +167,7 @@ def _hold(bar: Bar, point: Sequence[Row]) -> Finding:
     engine = next((row for row in point if row["provider"] == ENGINE), None)
     if engine is None or engine["status"] != "ok":
         status = "not measured" if engine is None else f"{engine['status']}: {engine.get('reason')}"
-        verdict = NOT_MEASURED if engine is None else MISSED
+        verdict = MISSED if engine is not None and engine["status"] == "wrong" else NOT_MEASURED
         return Finding(bar, verdict, case, axes, reason=f"{ENGINE} {status}")
     named = [row for row in point if row["provider"] in bar.providers]
     right = [row for row in named if row["status"] == "ok" and row.get("base") == ENGINE and row.get(bar.over)]

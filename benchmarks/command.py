@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from reluxfast.benchmarks import comparison, fits, registry, report, rows, runner
+from reluxfast.benchmarks import comparison, fits, memory, registry, report, rows, runner
 from reluxfast.benchmarks.bars import bars_text
 from reluxfast.benchmarks.case import Conditions, Point
 from reluxfast.benchmarks.precision import float32_as
@@ -49,10 +49,16 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.rows:
         found = read_rows(Path(args.rows), "rows")
+        if not found:
+            raise InvalidInput("rows", "must hold rows", args.rows)
         _show(found, args)
         return _finish(found, args)
+    if args.resume and (args.provider or args.model):
+        raise InvalidInput(
+            "resume", "goes on with whole points of built-in cases", "--provider or --model", "Leave it out"
+        )
     found = measured(args)
-    return _finish(found, args)
+    return _finish(read_rows(Path(args.out)) if args.resume else found, args)
 
 
 def listed() -> str:
@@ -79,13 +85,13 @@ def measured(args: argparse.Namespace) -> list[Row]:
     found: list[Row] = []
     start = time.monotonic()
     for number, point in enumerate(chosen, 1):
-        environment = rows.environment(device)
-        if _key(point.case.name, point.axes, environment["commit"]) in done:
-            continue
+        title = f"[{number}/{len(chosen)}] {point.name}"
         with float32_as("tf32" if args.tf32 else "ieee"):
-            made = measure(
-                point, conditions, rounds, args, environment, run_id, f"[{number}/{len(chosen)}] {point.name}"
-            )
+            environment = rows.environment(device) | {"tf32": args.tf32}
+            if _key(point.case.name, point.axes, environment) in done:
+                continue
+            made = measure(point, conditions, rounds, args, environment, run_id, title)
+        memory.trim()  # copies of large models are free by now
         if not made:
             continue
         rows.store(made, file)
@@ -169,21 +175,19 @@ def _points(args: argparse.Namespace, device: torch.device) -> list[Point]:
     return registry.points(cases, axes)
 
 
-def _key(case: str, axes: Mapping[str, Any], commit: str | None) -> tuple:
-    return case, tuple(sorted(axes.items())), commit
+def _key(case: str, axes: Mapping[str, Any], environment: Mapping[str, Any]) -> tuple:
+    where = [environment.get(name) for name in ("commit", "device", "threads", "tf32")]
+    return case, tuple(sorted(axes.items())), *where
 
 
 def _done(file: Path, conditions: Conditions) -> set[tuple]:
+    """Points of code that has a name: what was changed since its commit may be anything."""
     if not file.exists():
         return set()
-    same = (
-        row
-        for row in read_rows(file)
-        if row["tiny"] == conditions.tiny
-        and row["functional"] == conditions.functional
-        and row["seed"] == conditions.seed
-    )
-    return {_key(row["case"], row["axes"], row["environment"]["commit"]) for row in same}
+    wanted = {"tiny": conditions.tiny, "functional": conditions.functional, "seed": conditions.seed}
+    same = (row for row in read_rows(file, "out") if wanted.items() <= row.items())
+    found = {_key(row["case"], row["axes"], row["environment"]) for row in same}
+    return {key for key in found if key[2] and not key[2].endswith("-dirty")}
 
 
 def _by_point(found: Sequence[Row]) -> Iterator[list[Row]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from reluxfast.benchmarks.results_file import Row, identity, latest, timed
 from reluxfast.benchmarks.rows import table
-from reluxfast.benchmarks.wording import NONE, digits, error, setting, span
+from reluxfast.benchmarks.wording import NONE, digits, error, listed, setting, span
 
 Band = tuple[float, float, float]
 # Errors of the same arithmetic differ by less than this factor when blocks are summed in another order.
@@ -142,8 +142,26 @@ def summary(comparison: Comparison) -> list[str]:
     return lines
 
 
+def differences(found: Comparison, names: tuple[str, str] = ("A", "B")) -> list[str]:
+    """What differs between the machines and the code of the two, a line each."""
+    lines = []
+    for key in ("commit", "device", "cpu", "cpu_capability", "matmul_precision"):
+        sides = [listed(getattr(pair, side)["environment"].get(key) for pair in found.pairs) for side in ("a", "b")]
+        if sides[0] != sides[1]:
+            lines.append(f"{key}: {names[0]} {sides[0]}; {names[1]} {sides[1]}")
+    packages = dict.fromkeys(name for pair in found.pairs for name in pair.a["environment"].get("versions", {}))
+    for name in packages:
+        sides = [
+            listed(getattr(pair, side)["environment"].get("versions", {}).get(name) for pair in found.pairs)
+            for side in ("a", "b")
+        ]
+        if sides[0] != sides[1]:
+            lines.append(f"{name}: {names[0]} {sides[0] or NONE}; {names[1]} {sides[1] or NONE}")
+    return lines
+
+
 def compare_text(found: Comparison, names: tuple[str, str] = ("A", "B")) -> str:
-    """A table for each case and setting, what is missing on one side, and the summary."""
+    """What differs in machine and code, a table for each case and setting, what is missing on one side, the summary."""
     first, second = names
     ratio = f"{second}/{first}"
     header = (
@@ -165,4 +183,5 @@ def compare_text(found: Comparison, names: tuple[str, str] = ("A", "B")) -> str:
         if rows:
             missing = "\n".join(f"  {name(row)}: {row['provider']}" for row in rows)
             parts.append(f"only in {side}:\n{missing}")
-    return "\n\n".join([*parts, "\n".join(summary(found))])
+    other = differences(found, names)
+    return "\n\n".join([*(["\n".join(other)] if other else []), *parts, "\n".join(summary(found))])

@@ -58,6 +58,7 @@ class Problem(ABC):
         axes: the values of the case's axes.
         device, dtype: where and in what it is computed.
         tiny: a smoke test rather than a measurement.
+        copied_bytes: of model and input, in copies that providers asked for so far.
         unit: what `amount` counts: "images", "evaluations" of the network or "rows".
     """
 
@@ -66,6 +67,7 @@ class Problem(ABC):
     dtype: torch.dtype
     tiny: bool
     unit: str
+    copied_bytes: int = 0
 
     @property
     @abstractmethod

@@ -63,11 +63,12 @@ def _row(line: str, where: str, argument: str) -> dict[str, Any]:
 
 
 def identity(row: Row) -> tuple:
-    """What two rows have in common that measure the same: case, axes, provider, functional, device, threads."""
+    """What two rows have in common that measure the same: case, axes, provider, functional, device, threads, TF32."""
     environment = row["environment"]
     axes = tuple(sorted((axis, str(value)) for axis, value in row["axes"].items()))
     device, threads = environment.get("device"), environment.get("threads")
-    return row["case"], axes, row["provider"], bool(row.get("functional")), device, threads
+    tf32 = bool(environment.get("tf32"))
+    return row["case"], axes, row["provider"], bool(row.get("functional")), device, threads, tf32
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:

@@ -88,8 +88,12 @@ def _commit() -> str | None:
 
 
 def _cpu_model() -> str | None:
+    """Name, family and model: virtual machines give generations of CPUs one name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    name = fields.get("model name")
+    numbers = [f"{key.removeprefix('cpu ')} {fields[key]}" for key in ("cpu family", "model") if key in fields]
+    return " ".join([name, *numbers]) if name else None

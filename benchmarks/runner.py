@@ -108,11 +108,13 @@ def _admit(
             outcome = replace(outcome, small=outcome.verdict, verdict=None)
             if outcome.status == "wrong" and not even_wrong:
                 return replace(outcome, reason=f"{outcome.reason} on the small copy of the network"), None
-        before = trace.allocated_bytes(problem.device)
+        before, copied = trace.allocated_bytes(problem.device), problem.copied_bytes
         start = time.perf_counter()
         prepared = provider(problem)
         outcome = replace(outcome, setup_s=time.perf_counter() - start)
         failed = outcome if outcome.status == "wrong" else None
+        if before is not None:
+            before += problem.copied_bytes - copied
         outcome = _judged(outcome, prepared, problem, before)
     except Unavailable as error:
         return Outcome(name, "unavailable", str(error)), None

@@ -50,3 +50,8 @@ def network_of(case: str) -> str:
 def method_of(case: str) -> str:
     """What stands behind the stroke of a case's name, the name itself where there is none."""
     return case.partition("/")[2] or case
+
+
+def listed(values: Iterable[object]) -> str:
+    """Every value once, in the order of their coming."""
+    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))

@@ -40,7 +40,20 @@ _METHOD_OPTIONS = {
 _NAMED_ALONE = [name for name in rx.composites() if name != "epsilon_gamma_box"]
 _SAME_NAME = (
     *("method", "target", "rtol", "size", "mean", "std", "fit", "out", "backend"),
-    *("case", "functional", "provider", "axis", "batch", "dtype", "device", "rows", "compare", "model", "input"),
+    *(
+        "case",
+        "functional",
+        "provider",
+        "axis",
+        "batch",
+        "dtype",
+        "device",
+        "rows",
+        "compare",
+        "model",
+        "input",
+        "resume",
+    ),
 )
 _FLAGS = _METHOD_OPTIONS | {
     "methods": "--method",

@@ -38,4 +38,4 @@ def test_the_example_runs_and_its_shapes_are_true(tmp_path, monkeypatch, capsys)
 def test_the_commands_exist():
     (block,) = re.findall(r"```\n(reluxfast .*?)```", README, re.DOTALL)
     commands = [_parser().parse_args(line.partition("#")[0].split()[1:]).command for line in block.splitlines()]
-    assert commands == ["info", "validate", "explain"]
+    assert commands == ["info", "validate", "explain", "bench", "bench"]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from reluxfast.benchmarks.bars import HEADER, MET, cells, evaluate, tally
 from reluxfast.benchmarks.comparison import Pair, compare, summary
 from reluxfast.benchmarks.comparison import name as pair_name
-from reluxfast.benchmarks.document.text import joined, listed, md_table, where
+from reluxfast.benchmarks.document.text import joined, md_table, where
 from reluxfast.benchmarks.results_file import Row, timed
-from reluxfast.benchmarks.wording import NONE, digits, error, span, times
+from reluxfast.benchmarks.wording import NONE, digits, error, listed, span, times
 
 Points = Sequence[Sequence[Row]]
 

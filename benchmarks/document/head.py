@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from reluxfast.benchmarks.document.text import listed, md_table
+from reluxfast.benchmarks.document.text import md_table
 from reluxfast.benchmarks.results_file import Row, latest
-from reluxfast.benchmarks.wording import digits
+from reluxfast.benchmarks.wording import digits, listed
 
 CPU_COMMAND, GPU_COMMAND = "make bench", "make gpu"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reluxfast.benchmarks.document.text import joined, listed, md_table
+from reluxfast.benchmarks.document.text import joined, md_table
 from reluxfast.benchmarks.results_file import Row, points, timed
-from reluxfast.benchmarks.wording import digits, error, method_of, network_of, setting, span, times
+from reluxfast.benchmarks.wording import digits, error, listed, method_of, network_of, setting, span, times
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 NETWORKS = ("vgg16", "resnet50")

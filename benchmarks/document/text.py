@@ -14,11 +14,6 @@ def md_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in body)
 
 
-def listed(values: Iterable[object]) -> str:
-    """Every value once, in the order of their coming."""
-    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
-
-
 def joined(*parts: str) -> str:
     """The parts that say something, a blank line between them; "" where the last says nothing."""
     return "\n\n".join(part for part in parts if part) if parts[-1] else ""

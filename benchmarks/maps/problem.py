@@ -61,6 +61,7 @@ class MapProblem(Problem):
     seed: int = 0
     tiny: bool = False
     unit: str = "images"
+    copied_bytes: int = field(default=0, init=False, repr=False)
     _references: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -80,7 +81,7 @@ class MapProblem(Problem):
 
     def own_copy(self) -> tuple[nn.Module, Tensor]:
         """A copy of model and images for a peer that writes into what it explains."""
-        return copy.deepcopy(self.model), self.x.clone()
+        return self._counted(copy.deepcopy(self.model), self.x.clone())
 
     def channels_last(self) -> tuple[nn.Module, Tensor]:
         """A frozen copy of the model and a copy of the images, both in channels-last order.
@@ -91,7 +92,12 @@ class MapProblem(Problem):
         if self.x.dim() != 4:
             raise Unavailable(f"channels_last is an order of images (N, C, H, W), and these are {tuple(self.x.shape)}")
         model = copy.deepcopy(self.model).to(memory_format=torch.channels_last).requires_grad_(False)
-        return model, self.x.clone(memory_format=torch.channels_last)
+        return self._counted(model, self.x.clone(memory_format=torch.channels_last))
+
+    def _counted(self, model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
+        """A user would convert the model that is there: the copy is no memory of the peer."""
+        self.copied_bytes += sum(t.nbytes for t in (x, *model.parameters(), *model.buffers()))
+        return model, x
 
     def bounds(self) -> dict[str, Tensor]:
         """Lowest and highest value of each channel of the images, (C, 1, 1), for the box rule."""

@@ -124,6 +124,8 @@ def _speed_bar(row: Row, base: str | None) -> Bar:
     if not timed(row):
         return _missing(row)
     provider, ms = row["provider"], f"{digits(row['median_ms'])} ms"
+    if base is not None and (row.get("base") != base or "over_base" not in row):
+        return Bar(provider, provider, None, f"of another run: {ms}")
     if base is None:
         return Bar(provider, provider, row["median_ms"], ms, row["p20_ms"], row["p80_ms"])
     ratio = row["over_base"]

@@ -141,7 +141,7 @@ def games() -> list[dict]:
             f"mlp{players}/shapley", axes, dict(zip((*names, "shap permutation", "sgemm"), times, strict=True))
         )
     accuracy = {"reluxfast cpp": 3.1, "captum tuned": 12.0, "shap permutation": 36.3}
-    rows += point("accuracy/cancer12", {"percent": 2}, accuracy)
+    rows += point("accuracy/cancer12", {"rows": 64, "percent": 2}, accuracy)
     exact = {"reluxfast cpp": 18.4, "masked batch": 51.9, "shap exact": "more than 15 players take shap too long"}
     rows += point("mlp16/exact", {"rows": 4, "outputs": 1}, exact | {"sgemm": 22.6})
     patches = {"reluxfast cpp": 2527.0, "bare forward": 2783.0}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
 
 from reluxfast import cli
-from reluxfast.benchmarks import registry
+from reluxfast.benchmarks import registry, rows
 from reluxfast.benchmarks.problem import Prepared
 from reluxfast.extras import MissingExtra
 from tests.benchmarks.problems import CASE, PROVIDERS, Doubling, times
@@ -56,12 +57,19 @@ def test_rows_are_added_and_axes_chosen(bench):
     assert len({row["run"] for row in rows}) == 2 and rows[-1]["provider"] == "peer"
 
 
-def test_resume_leaves_out_what_is_there(bench):
+def test_resume_leaves_out_what_is_there(bench, monkeypatch):
+    monkeypatch.setattr(rows, "_commit", lambda: "0123456789ab")
     bench("--case", "doubling", "--batch", "1", "--rounds", "1")
     code, out, _ = bench("--case", "doubling", "--batch", "1", "--batch", "2", "--rounds", "1", "--resume")
     assert code == 0 and [row["axes"]["batch"] for row in stored(bench.out)] == [1] * 5 + [2] * 5
     code, out, _ = bench("--case", "doubling", "--batch", "2", "--rounds", "1", "--resume")
     assert code == 0 and "0 rows" in out
+    monkeypatch.setattr(rows, "_commit", lambda: "0123456789ab-dirty")
+    for _ in range(2):  # changed code has no name
+        bench("--case", "doubling", "--batch", "3", "--rounds", "1", "--resume")
+    assert [row["axes"]["batch"] for row in stored(bench.out)] == [1] * 5 + [2] * 5 + [3] * 10
+    code, _, err = bench("--case", "doubling", "--resume", "--provider", "peer")
+    assert code == 2 and "--resume goes on with whole points" in err
 
 
 def test_a_case_whose_data_are_missing_is_left_out_and_named(bench, monkeypatch):
@@ -129,6 +137,7 @@ def test_the_list_names_cases_and_axes(bench):
         (["--case", "doubling", "--batch", "0"], "must be an integer from 1 on, got '0'"),
         (["--axis", "depth"], "must be NAME=VALUE, got 'depth'"),
         (["--rows", "nowhere"], "nowhere"),
+        (["--rows", os.devnull], "--rows must hold rows"),
         (["--case", "doubling", "--method", "gradient"], "belongs to --model"),
         (["--model", "nowhere.pt2", "--input", "nowhere.npy"], "nowhere.pt2"),
         (["--model", "nowhere.pt2"], "--input"),

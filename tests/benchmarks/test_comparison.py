@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reluxfast.benchmarks.comparison import compare, compare_text, summary
-from tests.benchmarks.rows_for_tests import IMAGES, again, everything, games, point
+from reluxfast.benchmarks.comparison import compare, compare_text, differences, summary
+from tests.benchmarks.rows_for_tests import ENVIRONMENT, IMAGES, again, everything, games, point
 
 
 def _two(captum: float = 20.0, **changes) -> list[dict]:
@@ -100,3 +100,14 @@ def test_text_marks_what_does_not_agree():
     line = next(row for row in rows if row.startswith("captum"))
     assert line.split()[:5] == ["captum", "20.0", "30.0", "1.50", "1.36-1.66"] and line.count("NO") == 2
     assert rows[0] == "net/gradient batch 4, size 224, float32"
+
+
+def test_machines_and_versions_that_differ_are_named():
+    a = point("vgg16/gradient", IMAGES, {"reluxfast cpp": 3.0, "autograd": 9.0})
+    assert differences(compare(a, a)) == [] and "cpu:" not in compare_text(compare(a, a))
+    versions = {**ENVIRONMENT["versions"], "captum": None, "torch": "2.14.0"}
+    changed = {"cpu": "Another CPU", "versions": versions}
+    b = point("vgg16/gradient", IMAGES, {"reluxfast cpp": 3.0, "autograd": 9.0}, environment=changed)
+    lines = ["cpu: A Some CPU; B Another CPU", "torch: A 2.13.0+cpu; B 2.14.0", "captum: A 0.9.0; B -"]
+    assert differences(compare(a, b)) == lines
+    assert compare_text(compare(a, b), ("old", "new")).startswith("cpu: old Some CPU; new Another CPU\n")

@@ -262,3 +262,12 @@ def test_images_of_a_small_copy_are_the_steadiest_of_more(method):
         target = p.model(x).argmax(1)
     chosen = steadiest(p.model, x, target, 2, references.gradient_points(method, p.steps))
     assert torch.equal(p.x, x[chosen]) and chosen.tolist() != [0, 1]
+
+
+def test_copies_are_counted():
+    p = _make("digits/gradient")
+    own = sum(t.nbytes for t in (p.x, *p.model.parameters(), *p.model.buffers()))
+    p.own_copy()
+    assert p.copied_bytes == own
+    p.channels_last()
+    assert p.copied_bytes == 2 * own

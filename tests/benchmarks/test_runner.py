@@ -114,3 +114,13 @@ def test_held_memory_is_counted():
 
     outcome = run(Doubling({"peer": holds}))["peer"]
     assert outcome.held_bytes is None or 16e6 < outcome.held_bytes < 20e6
+
+
+def test_copies_of_the_model_are_nobodys_memory():
+    def copies(problem):
+        kept = torch.ones(1 << 22)
+        problem.copied_bytes += kept.nbytes
+        return Prepared(lambda: 2 * problem.x + 0 * kept[0], "doubling")
+
+    outcome = run(Doubling({"peer": copies}))["peer"]
+    assert outcome.held_bytes is None or abs(outcome.held_bytes) < 4e6

@@ -63,7 +63,7 @@ def test_a_perceptron_with_one_class_explained(tmp_path):
     for point in points:
         problem = point.case.make(point.axes, Conditions())
         assert problem.target.tolist() == [2, 2, 2] and problem.small_copy() is None
-        for name in ("reluxfast reference", "autograd channels_last", "captum channels_last"):
+        for name in ("reluxfast reference", "autograd", "captum"):
             provider = problem.providers().get(name)
             if provider is not None and (name.startswith("reluxfast") or point.case.name.endswith("/gradient")):
                 prepared = provider(problem)
