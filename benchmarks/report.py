@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reluxfast.benchmarks.rows import table
+from reluxfast.benchmarks.wording import error_of
 
 
 def to_text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -40,8 +41,7 @@ def _other(row: Mapping[str, Any]) -> bool:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    error = row["error"] if row["error"] is not None else row["small_error"]
-    head = (row["provider"], row["status"], "-" if error is None else f"{error:.1e}")
+    head = (row["provider"], row["status"], error_of(row))
     if "median_ms" not in row:
         return (*head, *["-"] * 8)
     ratios = [f"{row[key]['median']:.2f}x" if key in row else "-" for key in ("over_base", "over_bare")]

@@ -24,6 +24,15 @@ def error(value: float | None) -> str:
     return NONE if value is None else f"{value:.1e}"
 
 
+def error_of(row: Mapping[str, Any]) -> str:
+    """The error of a row, on the small copy where there is no other, with its unit unless that is relative L2."""
+    found = row.get("error") if row.get("error") is not None else row.get("small_error")
+    unit = row.get("error_in") or "relative L2"
+    if found is None or unit == "relative L2":
+        return error(found)
+    return f"{digits(found, 2)} s.e." if unit == "standard errors" else f"{error(found)} {unit}"
+
+
 def span(low: float | None, high: float | None) -> str:
     """A band: 7.1-8.2."""
     return NONE if low is None or high is None else f"{digits(low)}-{digits(high)}"

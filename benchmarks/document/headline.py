@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reluxfast.benchmarks.document.text import joined, md_table
 from reluxfast.benchmarks.results_file import Row, points, timed
-from reluxfast.benchmarks.wording import digits, error, listed, method_of, network_of, setting, span, times
+from reluxfast.benchmarks.wording import digits, error_of, listed, method_of, network_of, setting, span, times
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 NETWORKS = ("vgg16", "resnet50")
@@ -47,11 +47,11 @@ def _line(point: Sequence[Row]) -> list[tuple[str, ...]]:
     peers = [row for row in point if row["kind"] == "peer" and timed(row) and _same(row, engine)]
     best = min(peers, key=lambda row: row["median_ms"], default=None)
     name = f"{network_of(engine['case'])} {method_of(engine['case'])}"
-    own = (f"**{digits(engine['median_ms'])}**", span(engine["p20_ms"], engine["p80_ms"]), error(engine["error"]))
+    own = (f"**{digits(engine['median_ms'])}**", span(engine["p20_ms"], engine["p80_ms"]), error_of(engine))
     over_bare = times(engine.get("over_bare"))
     if best is None:
         return [(name, setting(engine["axes"], ("dtype", "outputs")), *own, "none", "-", "-", over_bare)]
-    peer = (f"{best['provider']} {digits(best['median_ms'])}", times(best.get("over_base")), error(best["error"]))
+    peer = (f"{best['provider']} {digits(best['median_ms'])}", times(best.get("over_base")), error_of(best))
     return [(name, setting(engine["axes"], ("dtype", "outputs")), *own, *peer, over_bare)]
 
 

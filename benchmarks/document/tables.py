@@ -10,7 +10,7 @@ from reluxfast.benchmarks.pictures import file_of
 from reluxfast.benchmarks.pictures.bars import ablations, stages, step
 from reluxfast.benchmarks.pictures.style import common
 from reluxfast.benchmarks.results_file import Row, timed
-from reluxfast.benchmarks.wording import digits, error, method_of, network_of, setting, span, times
+from reluxfast.benchmarks.wording import digits, error_of, method_of, network_of, setting, span, times
 
 Points = Sequence[Sequence[Row]]
 
@@ -98,15 +98,11 @@ def precision(every: Points) -> str:
                 band = span(row["p20_ms"], row["p80_ms"]) if ms else "-"
                 text = f"{case} {where(row, ('dtype',))}"
                 lines.append(
-                    (text, dtype, row["provider"], shown, band, over, times(row.get("over_base")), _error(row))
+                    (text, dtype, row["provider"], shown, band, over, times(row.get("over_base")), error_of(row))
                 )
     header = ("case", "dtype", "provider", "ms", "20-80 %", "over its float32", "over engine", "error")
     words = "*Over its float32*: the provider's own time in that type over its time in float32, from different rounds."
     return joined("### Precision", words, md_table(header, lines) if lines else "")
-
-
-def _error(row: Row) -> str:
-    return error(row.get("error") if row.get("error") is not None else row.get("small_error"))
 
 
 def ablation(every: Points, drawn: Sequence[str], folder: str) -> str:
@@ -120,7 +116,7 @@ def ablation(every: Points, drawn: Sequence[str], folder: str) -> str:
             name = f"{row['case']}: {where(row)}" if before is None else ""
             change = step(before, ms) if before else ""
             lines.append((name, words, row["provider"], digits(ms), span(row["p20_ms"], row["p80_ms"]), change,
-                          "" if before is None else step(first, ms), _error(row)))  # fmt: skip
+                          "" if before is None else step(first, ms), error_of(row)))  # fmt: skip
             before = ms
     header = ("case", "step", "provider", "ms", "20-80 %", "than the step above", "than the first step", "error")
     words = "How much is algebra and how much is kernels: each step keeps what the steps above it have."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from reluxfast.benchmarks.results_file import Row, timed
-from reluxfast.benchmarks.wording import NONE, digits, error, setting, span, times
+from reluxfast.benchmarks.wording import NONE, digits, error_of, setting, span, times
 
 
 def md_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -37,9 +37,8 @@ NUMBERS = ("ms", "20-80 %", "over engine", "20-80 %", "per s", "error", "of floo
 
 def numbers(row: Row) -> tuple[str, ...]:
     """A row's cells under NUMBERS; who was not timed says why in the first."""
-    found = row.get("error") if row.get("error") is not None else row.get("small_error")
     if not timed(row):
-        return (row["status"], *[NONE] * 4, error(found), *[NONE] * 3)
+        return (row["status"], *[NONE] * 4, error_of(row), *[NONE] * 3)
     ratio = row.get("over_base")
     own = row["provider"] == row.get("base")
     band = NONE if ratio is None or own else span(ratio["p20"], ratio["p80"])
@@ -51,7 +50,7 @@ def numbers(row: Row) -> tuple[str, ...]:
         times(ratio),
         band,
         digits(row.get("per_s")),
-        error(found),
+        error_of(row),
         NONE if floor is None else f"{100 * floor:.0f} %",
         NONE if peak is None else digits(peak / 1e6),
         str(row.get("ops") if row.get("ops") is not None else NONE),

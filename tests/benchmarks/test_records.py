@@ -13,6 +13,7 @@ from reluxfast.benchmarks.problem import Verdict
 from reluxfast.benchmarks.rates import Rates
 from reluxfast.benchmarks.runner import Outcome
 from reluxfast.benchmarks.trace import Trace
+from reluxfast.benchmarks.wording import error_of
 from tests.benchmarks.problems import CASE, Doubling
 
 RIGHT = Verdict(1e-7, 1e-6, "largest difference", 1.0)
@@ -99,3 +100,17 @@ def test_the_table_shows_all_of_it(made):
 def test_where_it_was_measured(made):
     text = report.where(made[0])
     assert "thread(s)" in text and "torch" in text and "GFLOP/s" in text and "commit" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "small", "unit", "shown"),
+    [
+        (1.24e-7, None, "relative L2", "1.2e-07"),
+        (None, 3e-4, "relative L2", "3.0e-04"),
+        (1.04, None, "standard errors", "1.0 s.e."),
+        (0.018, None, "of the range", "1.8e-02 of the range"),
+        (None, None, None, "-"),
+    ],
+)
+def test_errors_say_their_unit(error, small, unit, shown):
+    assert error_of({"error": error, "small_error": small, "error_in": unit}) == shown
