@@ -10,7 +10,7 @@ _TORCH_SIZES = ("float32", "float64", "bfloat16")
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """What is measured, under what conditions, and what is done with rows."""
     what = p.add_argument_group("what is measured (default: the suite of the device)")
-    what.add_argument("--quick", action="store_true", help="a few cases and rounds: minutes instead of half an hour")
+    what.add_argument("--quick", action="store_true", help="a few cases and rounds: minutes instead of most of an hour")
     what.add_argument(
         "--case", action="append", metavar="NAME", help="case, or its network, or a glob such as '*/guided_backprop'"
     )

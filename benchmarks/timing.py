@@ -68,12 +68,11 @@ def interleave(
     calls: Mapping[str, Callable[[], object]],
     rounds: Rounds,
     clock: Callable[[], float] = time.perf_counter,
-    tick: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """Time every call once per round, in the order A B C A B C ...; seconds per name, one entry per round.
 
     Garbage is collected between the calls, never within, and what is there at the start is left alone: a full
-    collection would take longer than many a call. `tick` runs after each round.
+    collection would take longer than many a call.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     was_enabled = gc.isenabled()
@@ -91,7 +90,6 @@ def interleave(
                 result = call()
                 seconds[name].append(clock() - before)
                 del result
-            tick()
     finally:
         gc.unfreeze()
         if was_enabled:

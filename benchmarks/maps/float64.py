@@ -189,10 +189,6 @@ class _WithMap(fx.Interpreter):
         return output, self.map
 
 
-def _modules(node: fx.Node) -> list[str]:
-    return [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
-
-
 def relative_l2(values: Tensor, expected: Tensor) -> float:
     """||values - expected|| / ||expected|| over all elements, in float64; inf if a number is not finite.
 

@@ -240,7 +240,9 @@ def _as_on_cuda(problem):
 
 
 def test_a_bench_stage_reports_its_rows(tmp_path, monkeypatch):
-    commands = lambda *rest: ([[*_TINY, "--out", str(tmp_path)]], tmp_path / "rows.jsonl")  # noqa: E731
+    def commands(*rest):
+        return [[*_TINY, "--out", str(tmp_path)]], tmp_path / "rows.jsonl"
+
     monkeypatch.setitem(report.COMMANDS, "bench", commands)
     assert report.main(["--device", "cpu", "--out", str(tmp_path), "--stage", "bench"]) == 0
     (written,) = json.loads((tmp_path / "report.json").read_text())["stages"]

@@ -150,7 +150,10 @@ def test_captum_is_asked_only_for_rules_that_it_has():
 
 def test_who_is_offered_for_what():
     """Nobody stands in a table for a method that the library does not have, on a device where it cannot run."""
-    both = lambda name: [name, f"{name} channels_last"]  # noqa: E731
+
+    def both(name: str) -> list[str]:
+        return [name, f"{name} channels_last"]
+
     own = ["reluxfast cpp", "reluxfast reference"]
     floors = ["bare", "algebra"]
     gradients = [*own, *both("autograd"), *both("captum"), *both("zennit"), *floors]
