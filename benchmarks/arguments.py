@@ -37,7 +37,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
     how = p.add_argument_group("how")
     how.add_argument(
-        "--rounds", type=_count, metavar="N", help="times everybody runs; default: 3 to 40, by the time it takes"
+        "--rounds", type=_count, metavar="N", help="times everybody runs; default: 4 to 40, by the time it takes"
     )
     how.add_argument("--threads", type=_count, metavar="N", help="CPU threads; default: torch's choice")
     how.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (%(default)s)")

@@ -1,12 +1,11 @@
 """The machine's own ceilings, measured in the run they stand beside: a large matrix product and a large copy.
 
-A ceiling is what the fastest repetition reached: neighbours on the machine can only slow it down. Work in place or in
-the cache can move its bytes faster than a copy does.
+A ceiling is what the fastest repetition of the process so far reached: neighbours on the machine can only slow it
+down. Work in place or in the cache can move its bytes faster than a copy does.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,12 +34,10 @@ class Rates:
     gemm_flop_per_s: float
     copy_bytes_per_s: float
 
-    @classmethod
-    def mean(cls, measured: Sequence[Rates]) -> Rates:
-        """Of several measurements, at least one."""
-        return cls(
-            statistics.fmean(one.gemm_flop_per_s for one in measured),
-            statistics.fmean(one.copy_bytes_per_s for one in measured),
+    def or_more(self, other: Rates) -> Rates:
+        """The higher of both, each."""
+        return Rates(
+            max(self.gemm_flop_per_s, other.gemm_flop_per_s), max(self.copy_bytes_per_s, other.copy_bytes_per_s)
         )
 
     def plain(self) -> dict[str, float]:
@@ -48,8 +45,12 @@ class Rates:
         return asdict(self)
 
 
+# Under all that a rate depends on within a process.
+_seen: dict[tuple, Rates] = {}
+
+
 def measure(device: torch.device, dtype: torch.dtype, tiny: bool = False) -> Rates:
-    """Both rates now, with the threads and the precision that this process computes with.
+    """Both rates, the highest seen so far with the threads and the precision that this process computes with.
 
     Args:
         device: a CPU or a CUDA device.
@@ -59,7 +60,10 @@ def measure(device: torch.device, dtype: torch.dtype, tiny: bool = False) -> Rat
     sides = TINY_SIDES if tiny else SIDES[device.type]
     size = TINY_COPY_BYTES if tiny else COPY_BYTES[device.type]
     with torch.no_grad(), _precision_of_convolutions(device):
-        return Rates(_gemm(device, dtype, sides), _copy(device, dtype, size))
+        now = Rates(_gemm(device, dtype, sides), _copy(device, dtype, size))
+        key = (device, dtype, torch.get_num_threads(), torch.backends.cuda.matmul.fp32_precision, tiny)
+    _seen[key] = now.or_more(_seen.get(key, now))
+    return _seen[key]
 
 
 def _gemm(device: torch.device, dtype: torch.dtype, sides: Sequence[int]) -> float:

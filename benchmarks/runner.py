@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +16,7 @@ from reluxfast.benchmarks.problem import Prepared, Problem, Provider, Unavailabl
 from reluxfast.benchmarks.progress import Progress
 from reluxfast.benchmarks.quiet import quiet_peers
 from reluxfast.benchmarks.rates import Rates
-from reluxfast.benchmarks.timing import Rounds, interleave
+from reluxfast.benchmarks.timing import Rounds, interleave, settled_heap
 
 # A call of millions of operations would take gigabytes to trace.
 _TRACED_S = 20.0
@@ -64,14 +65,14 @@ def run(
     progress: Progress,
     time_wrong: bool = False,
 ) -> tuple[list[Outcome], Rates]:
-    """Outcome of every provider on one problem, in the order given, and the machine's rates between the rounds.
+    """Outcome of every provider on one problem, in the order given, and the machine's rates.
 
     Values are compared on a small copy where there is one, on the problem, and there once more after the rounds: reused
     buffers may go wrong late. With `time_wrong` a wrong peer is timed nevertheless, and stays "wrong".
     """
     outcomes: dict[str, Outcome] = {}
     timed: dict[str, Prepared] = {}
-    with quiet_peers():
+    with quiet_peers(), settled_heap():
         small = problem.small_copy()
         for name, provider in providers.items():
             progress.phase(f"checking {name}")
@@ -81,19 +82,14 @@ def run(
                 timed[name] = prepared
             progress.step()
         progress.phase(f"timing {len(timed)} providers")
-        calls = {name: _finished(prepared.call, problem.device) for name, prepared in timed.items()}
-        measured = [_rates(problem)]
+        measured = rates.measure(problem.device, problem.dtype, tiny=problem.tiny)
+        calls = {name: _Call(prepared, problem.device) for name, prepared in timed.items()}
         seconds = interleave(calls, rounds)
-        measured.append(_rates(problem))
-        for name, prepared in timed.items():
+        for name, call in calls.items():
             progress.phase(f"checking {name} again")
-            outcomes[name] = _again(outcomes[name], prepared, problem, seconds[name], time_wrong)
+            outcomes[name] = _again(outcomes[name], call, problem, seconds[name], time_wrong)
             progress.step()
-    return list(outcomes.values()), Rates.mean(measured)
-
-
-def _rates(problem: Problem) -> Rates:
-    return rates.measure(problem.device, problem.dtype, tiny=problem.tiny)
+    return list(outcomes.values()), measured
 
 
 def _admit(
@@ -116,18 +112,21 @@ def _admit(
         if before is not None:
             before += problem.copied_bytes - copied
         outcome = _judged(outcome, prepared, problem, before)
-    except Unavailable as error:
-        return Outcome(name, "unavailable", str(error)), None
-    except rx.ReluxfastError as error:
-        return Outcome(name, "unavailable", _first_line(error)), None
     except Exception as error:
-        # Whatever a peer raises on a network that it cannot take; an error of ours is one.
-        if outcome.kind != "peer":
-            raise
-        return Outcome(name, "unavailable", f"{type(error).__name__}: {_first_line(error)}"), None
+        return _broken(Outcome(name, "ok"), error), None
     if failed is not None:
         outcome = replace(outcome, status="wrong", reason=failed.reason)
     return outcome, None if outcome.status == "wrong" and not even_wrong else prepared
+
+
+def _broken(outcome: Outcome, error: Exception) -> Outcome:
+    """Who raised: not available here, but for an engine that breaks where it does not refuse."""
+    refuses = isinstance(error, (Unavailable, rx.ReluxfastError))
+    reason = _first_line(error) if refuses else f"{type(error).__name__}: {_first_line(error)}"
+    if outcome.kind == "engine" and not refuses:
+        traceback.print_exception(error)  # a bug, which its first line does not explain
+        return replace(outcome, status="wrong", reason=reason, seconds=())
+    return replace(outcome, status="unavailable", reason=reason, seconds=())
 
 
 def _first_line(error: BaseException) -> str:
@@ -137,43 +136,67 @@ def _first_line(error: BaseException) -> str:
 
 def _judged(outcome: Outcome, prepared: Prepared, problem: Problem, allocated: int | None = None) -> Outcome:
     """After the first call; a floor has no values, it only gets its warm-up call. `allocated` before preparation."""
+    call = _Call(prepared, problem.device)
     start = time.perf_counter()
-    values = _finished(prepared.call, problem.device)()
+    values = call.result()
     outcome = replace(outcome, first_call_s=time.perf_counter() - start, note=prepared.note)
     held = trace.difference(trace.allocated_bytes(problem.device), allocated)
     if held is not None and values is not None:
         held -= values.nbytes  # the result is the caller's
-    return _with_verdict(replace(outcome, held_bytes=held), values, prepared, problem)
+    return _with_verdict(replace(outcome, held_bytes=held), values, prepared.computes, problem)
 
 
-def _with_verdict(outcome: Outcome, values: Tensor | None, prepared: Prepared, problem: Problem) -> Outcome:
-    if prepared.computes is None:
+def _with_verdict(outcome: Outcome, values: Tensor | None, computes: str | None, problem: Problem) -> Outcome:
+    if computes is None:
         return replace(outcome, status="floor")
-    verdict = problem.judge(values, prepared.computes)
+    try:
+        verdict = problem.judge(values, computes)
+    except Exception as error:
+        raise Unavailable(f"no float64 reference: {type(error).__name__}: {_first_line(error)}") from error
     status = "ok" if verdict.reason is None else "wrong"
-    return replace(outcome, status=status, computes=prepared.computes, verdict=verdict, reason=verdict.reason)
+    return replace(outcome, status=status, computes=computes, verdict=verdict, reason=verdict.reason)
 
 
-def _again(outcome: Outcome, prepared: Prepared, problem: Problem, seconds: list[float], time_wrong: bool) -> Outcome:
+def _again(outcome: Outcome, call: _Call, problem: Problem, seconds: list[float], time_wrong: bool) -> Outcome:
     """After the rounds: values once more, with memory and operations noted; a wrong engine loses its times."""
-    call = _finished(prepared.call, problem.device)
-    longest = max(seconds, default=0.0)
-    values, traced = trace.traced(call, problem.device) if longest < _TRACED_S else (call(), None)
-    if outcome.status != "wrong":
-        outcome = _with_verdict(outcome, values, prepared, problem)
+    try:
+        if call.error is not None:
+            raise call.error
+        if max(seconds, default=0.0) < _TRACED_S:
+            values, traced = trace.traced(call.result, problem.device)
+        else:
+            values, traced = call.result(), None
+        if outcome.status != "wrong":
+            outcome = _with_verdict(outcome, values, call.prepared.computes, problem)
+    except Exception as error:
+        return _broken(outcome, error)
     if outcome.status == "wrong" and not (time_wrong and outcome.kind == "peer"):
         return outcome
     return replace(outcome, seconds=tuple(seconds), trace=traced)
 
 
-def _finished(call: Callable[[], Tensor | None], device: torch.device) -> Callable[[], Tensor | None]:
-    """The call with the end of its work on the device: what a host clock may be read around."""
-    if device.type != "cuda":
-        return call
+class _Call:
+    """A prepared call with the end of its work on the device: what a host clock may be read around.
 
-    def run() -> Tensor | None:
-        result = call()
-        torch.cuda.synchronize(device)
-        return result
+    Timed, it does not raise: the others go on, and `error` is what it raised first.
+    """
 
-    return run
+    def __init__(self, prepared: Prepared, device: torch.device):
+        self.prepared, self.device = prepared, device
+        self.error: Exception | None = None
+
+    def result(self) -> Tensor | None:
+        """The values."""
+        values = self.prepared.call()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return values
+
+    def __call__(self) -> Tensor | None:
+        if self.error is not None:
+            return None
+        try:
+            return self.result()
+        except Exception as error:
+            self.error = error
+            return None

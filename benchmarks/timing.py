@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,10 @@ class Stats:
 
 @dataclass(frozen=True)
 class Rounds:
-    """How often everybody runs: at least `least` times, then on until `seconds` have passed, at most `most` times."""
+    """How often everybody runs: `least` times, then on until its share of `seconds` is used up, at most `most` times.
+
+    So one that takes long does not keep the others from being timed often.
+    """
 
     least: int
     most: int
@@ -52,16 +56,38 @@ class Rounds:
 
 
 def summarise(sample: Sequence[float]) -> Stats:
-    """Median, 20 % and 80 % quantile (linear interpolation between order statistics) of at least one number."""
+    """Median, 20 % and 80 % quantile of at least one number.
+
+    A quantile that falls between two order statistics is the outer one: the band of few rounds is not narrower than
+    what they say. Of five or less it is their range.
+    """
     if len(sample) == 0:
         raise ValueError("sample: at least one measurement expected, got none; run one round or more")
-    low, median, high = np.quantile(np.asarray(sample, dtype=np.float64), (0.2, 0.5, 0.8))
-    return Stats(float(median), float(low), float(high), len(sample))
+    numbers = np.asarray(sample, dtype=np.float64)
+    low, high = np.quantile(numbers, 0.2, method="lower"), np.quantile(numbers, 0.8, method="higher")
+    return Stats(float(np.median(numbers)), float(low), float(high), len(sample))
 
 
 def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Stats:
-    """Statistics of numerator[i] / denominator[i], both of round i: drift of the machine cancels within a round."""
-    return summarise([a / b for a, b in zip(numerator, denominator, strict=True)])
+    """Statistics of numerator[i] / denominator[i], both of round i: drift of the machine cancels within a round.
+
+    Rounds that only one of both took part in are the last ones, and do not count.
+    """
+    return summarise([a / b for a, b in zip(numerator, denominator, strict=False)])
+
+
+@contextmanager
+def settled_heap() -> Iterator[None]:
+    """Lets collections of garbage look only at what is made inside: what is there takes a quarter of a second."""
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def interleave(
@@ -69,29 +95,24 @@ def interleave(
     rounds: Rounds,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Time every call once per round, in the order A B C A B C ...; seconds per name, one entry per round.
+    """Time the calls in the order A B C A B C ...; seconds per name, one entry per round that it took part in.
 
-    Garbage is collected between the calls, never within, and what is there at the start is left alone: a full
-    collection would take longer than many a call.
+    Garbage is collected between the calls, never within.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     was_enabled = gc.isenabled()
-    gc.collect()
-    gc.freeze()
     gc.disable()
     try:
-        start = clock()
-        for done in range(rounds.most if calls else 0):
-            if done >= rounds.least and clock() - start >= rounds.seconds:
-                break
-            for name, call in calls.items():
-                gc.collect()
-                before = clock()
-                result = call()
-                seconds[name].append(clock() - before)
-                del result
+        with settled_heap():
+            for done in range(rounds.most):
+                due = [name for name in calls if done < rounds.least or sum(seconds[name]) < rounds.seconds / len(calls)]
+                for name in due:
+                    gc.collect()
+                    before = clock()
+                    result = calls[name]()
+                    seconds[name].append(clock() - before)
+                    del result
     finally:
-        gc.unfreeze()
         if was_enabled:
             gc.enable()
     return seconds

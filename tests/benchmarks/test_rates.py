@@ -23,7 +23,8 @@ def test_every_dtype_has_rates(dtype):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Every call is run and takes the next of these times, whatever it really took."""
+    """Every call is run and takes the next of these times, whatever it really took; nothing was measured before."""
+    monkeypatch.setattr(rates, "_seen", {})
     times: list[float] = []
 
     def seconds(call, device):
@@ -69,6 +70,7 @@ def test_a_slow_machine_multiplies_small_matrices(clock):
 
 def test_what_is_multiplied_and_copied_is_large_and_in_the_dtype(monkeypatch):
     made = []
+    monkeypatch.setattr(rates, "_seen", {})
     monkeypatch.setattr(rates, "_least_seconds", lambda call, device: made.append(call()) or 1.0)
     measure(CPU, torch.bfloat16)
     product, copy = made
@@ -77,8 +79,14 @@ def test_what_is_multiplied_and_copied_is_large_and_in_the_dtype(monkeypatch):
     assert copy.min() == copy.max() == 1
 
 
-def test_mean_of_two_measurements():
-    assert Rates.mean([Rates(1.0, 30.0), Rates(3.0, 10.0)]) == Rates(2.0, 20.0)
+def test_the_highest_seen_so_far_counts(clock):
+    clock += [0.5, 0.25, 1.0, 0.125, 0.5, 2.0]
+    first = measure(CPU, torch.float32, tiny=True)
+    clock += [1.0, 0.125, 1.0, 0.5, 0.5, 2.0]
+    second = measure(CPU, torch.float32, tiny=True)
+    assert second.gemm_flop_per_s == 2 * first.gemm_flop_per_s and second.copy_bytes_per_s == first.copy_bytes_per_s
+    clock += [4.0] * 6
+    assert measure(CPU, torch.float64, tiny=True).gemm_flop_per_s < first.gemm_flop_per_s  # another dtype: its own
 
 
 def test_draws_of_others_stay_what_they_are():

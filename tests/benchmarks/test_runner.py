@@ -95,12 +95,42 @@ def _raise(error):
     return call
 
 
-def test_a_refusal_of_the_engine_is_listed_and_a_bug_of_it_is_an_error():
+def test_a_refusal_of_the_engine_is_listed_and_a_bug_of_it_is_an_error(capsys):
     refuses = _raise(rx.InvalidInput("model", "must be one", "none"))
     found = run(Doubling({"reluxfast cpp": lambda problem: Prepared(refuses, "doubling"), "peer": times(2)}))
     assert found["reluxfast cpp"].status == "unavailable" and "must be one" in found["reluxfast cpp"].reason
-    with pytest.raises(ZeroDivisionError):
-        run(Doubling({"reluxfast cpp": lambda problem: Prepared(_raise(ZeroDivisionError()), "doubling")}))
+    bug = _raise(ZeroDivisionError("by zero"))
+    found = run(Doubling({"reluxfast cpp": lambda problem: Prepared(bug, "doubling"), "peer": times(2)}))
+    assert found["reluxfast cpp"].status == "wrong" and found["reluxfast cpp"].reason == "ZeroDivisionError: by zero"
+    assert "Traceback" in capsys.readouterr().err and len(found["peer"].seconds) == 3
+
+
+@pytest.mark.parametrize(("name", "status"), [("peer", "unavailable"), ("bare", "unavailable"), ("reluxfast", "wrong")])
+def test_who_breaks_while_timed_leaves_the_others_alone(name, status):
+    def breaks(problem):
+        calls = []
+
+        def call():
+            calls.append(1)
+            if len(calls) == 3:
+                raise RuntimeError("out of memory")
+            return 2 * problem.x
+
+        return Prepared(call, None if name == "bare" else "doubling")
+
+    found = run(Doubling({name: breaks, "other": times(2)}))
+    assert found[name].status == status and found[name].reason == "RuntimeError: out of memory"
+    assert found[name].seconds == () and len(found["other"].seconds) == 3 and found["other"].status == "ok"
+
+
+def test_a_reference_that_cannot_be_computed_is_nobodys_fault():
+    class Unknown(Doubling):
+        def judge(self, values, computes):
+            raise MemoryError("float64")
+
+    found = run(Unknown({"reluxfast cpp": times(2), "peer": times(2)}))
+    assert {o.status for o in found.values()} == {"unavailable"}
+    assert {o.reason for o in found.values()} == {"no float64 reference: MemoryError: float64"}
 
 
 def test_nothing_to_time():

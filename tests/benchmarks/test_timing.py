@@ -10,8 +10,10 @@ import pytest
 from reluxfast.benchmarks.timing import Rounds, Stats, interleave, paired_ratio, summarise
 
 
-def test_summarise_interpolates_between_order_statistics():
-    assert summarise([5, 1, 2, 4, 3]) == Stats(median=3.0, low=pytest.approx(1.8), high=pytest.approx(4.2), count=5)
+def test_summarise_takes_the_outer_order_statistics():
+    assert summarise([5, 1, 2, 4, 3]) == Stats(median=3.0, low=1.0, high=5.0, count=5)
+    assert summarise([5, 1, 2, 4, 3, 6]) == Stats(median=3.5, low=2.0, high=5.0, count=6)
+    assert summarise(range(100)) == Stats(median=49.5, low=19.0, high=80.0, count=100)
     assert summarise([7.0]) == Stats(7.0, 7.0, 7.0, 1)
     with pytest.raises(ValueError, match="sample: at least one measurement"):
         summarise([])
@@ -20,8 +22,7 @@ def test_summarise_interpolates_between_order_statistics():
 def test_paired_ratio_cancels_drift_of_the_machine():
     base = [1.0, 10.0, 3.0]  # the same work on a machine that slows down tenfold in the middle
     assert paired_ratio([2 * t for t in base], base) == Stats(2.0, 2.0, 2.0, 3)
-    with pytest.raises(ValueError):
-        paired_ratio([1.0, 2.0], [1.0])
+    assert paired_ratio([2.0, 6.0, 9.0], [1.0, 2.0]) == Stats(2.5, 2.0, 3.0, 2)  # the third round has one of them
 
 
 class Clock:
@@ -52,6 +53,14 @@ def test_interleave_runs_a_b_a_b_and_times_each_alone():
 def test_rounds_follow_the_time_they_take(cost, count):
     clock = Clock()
     assert len(interleave({"a": clock.work("a", cost)}, Rounds(3, 20, 10.0), clock)["a"]) == count
+
+
+def test_who_takes_long_does_not_keep_the_others_from_being_timed_often():
+    clock = Clock()
+    calls = {"slow": clock.work("slow", 4.0), "fast": clock.work("fast", 0.5)}
+    found = interleave(calls, Rounds(2, 20, 6.0), clock)
+    assert len(found["slow"]) == 2 and len(found["fast"]) == 6  # three seconds each, or twice
+    assert clock.order == ["slow", "fast"] * 2 + ["fast"] * 4
 
 
 def test_interleave_keeps_the_collector_out_and_puts_it_back():

@@ -17,10 +17,12 @@ def prepare(game: Game, flop: int) -> Prepared:
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(*shape, generator=generator).to(**like) for shape in ((_ROWS, first), (first, second)))
     out = torch.empty(_ROWS, second, **like)
-    times = max(1, round(flop / (2 * _ROWS * first * second)))
+    times, rest = divmod(max(1, round(flop / (2 * first * second))), _ROWS)
 
     def call() -> None:
         for _ in range(times):
             torch.mm(a, b, out=out)
+        if rest:
+            torch.mm(a[:rest], b, out=out[:rest])
 
-    return Prepared(call, None, f"{times} products {_ROWS} x {first} x {second}")
+    return Prepared(call, None, f"{times * _ROWS + rest} rows times {first} x {second}, {_ROWS} at once")
