@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,24 +51,41 @@ class Verdict:
     cosine: float | None = None
     reason: str | None = None
 
+    @classmethod
+    def misshapen(cls, values: Tensor, expected: Tensor, gate: float, measure: str) -> Verdict | None:
+        """The verdict on values of another shape than the reference; None where the shape is right."""
+        if values.shape == expected.shape:
+            return None
+        reason = f"shape {tuple(values.shape)} instead of {tuple(expected.shape)}"
+        return cls(math.inf, gate, measure, reason=reason)
+
 
 class Problem(ABC):
     """A case made concrete: networks, inputs and targets drawn from a seed, on one device.
 
     Attributes:
         axes: the values of the case's axes.
-        device, dtype: where and in what it is computed.
+        x: the rows that are explained; their device and dtype are those of all that is computed.
         tiny: a smoke test rather than a measurement.
         copied_bytes: of model and input, in copies that providers asked for so far.
         unit: what `amount` counts: "images", "evaluations" of the network or "rows".
     """
 
     axes: Axes
-    device: torch.device
-    dtype: torch.dtype
+    x: Tensor
     tiny: bool
     unit: str
     copied_bytes: int = 0
+
+    @property
+    def device(self) -> torch.device:
+        """That of the rows."""
+        return self.x.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the rows and the weights."""
+        return self.x.dtype
 
     @property
     @abstractmethod
@@ -119,6 +137,15 @@ class Work:
 
 
 Provider = Callable[[Any], Prepared]
+
+
+# Name -> device types on which it is compared, and who prepares it; in the order of the table.
+ProviderTable = Mapping[str, tuple[tuple[str, ...], Provider]]
+
+
+def compared_on(device: torch.device, table: ProviderTable) -> dict[str, Provider]:
+    """Those of a table that are compared on a kind of device."""
+    return {name: provider for name, (devices, provider) in table.items() if device.type in devices}
 
 
 def kind_of(name: str) -> str:

@@ -72,9 +72,8 @@ def suite(device_type: str, quick: bool) -> list[Point]:
 
 def _cpu() -> list[Point]:
     found = []
-    # A path over VGG-16 takes minutes: integrated gradients are shown on the others.
-    found += [_large("vgg16", method) for method in _METHODS if method != "integrated_gradients"]
-    found += [_large("resnet50", method) for method in _METHODS]
+    for network in ("vgg16", "resnet50"):
+        found += [_large(network, method) for method in _METHODS]
     for network in ("resnet18", "digits"):
         found += [at(CASES[f"{network}/{method}"]) for method in _METHODS if method != "integrated_gradients"]
     found += [at(CASES["digits/integrated_gradients"]), at(CASES["resnet18/integrated_gradients"], batch=1)]
@@ -98,7 +97,7 @@ def _large(network: str, method: str) -> Point:
     if method in ("gradient", "deconvnet", "grad_cam"):
         return at(case, batch=1)
     if method == "integrated_gradients":
-        return at(case, batch=1, steps=4)
+        return at(case, _GRADIENTS, batch=1, steps=4)
     return at(case, _PEERS)
 
 

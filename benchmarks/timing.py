@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -104,8 +105,9 @@ def interleave(
     gc.disable()
     try:
         with settled_heap():
-            for done in range(rounds.most):
-                due = [name for name in calls if done < rounds.least or sum(seconds[name]) < rounds.seconds / len(calls)]
+            for done in range(rounds.most if calls else 0):
+                share = rounds.seconds / len(calls) if done >= rounds.least else math.inf
+                due = [name for name in calls if sum(seconds[name]) < share]
                 for name in due:
                     gc.collect()
                     before = clock()

@@ -23,7 +23,16 @@ from reluxfast.benchmarks.games.networks import Game, interacting, trained
 from reluxfast.benchmarks.games.providers import engine, masked, peers
 from reluxfast.benchmarks.games.providers.sampler import Sampler
 from reluxfast.benchmarks.games.search import orders_for
-from reluxfast.benchmarks.problem import Axes, Prepared, Problem, Provider, Unavailable, Verdict
+from reluxfast.benchmarks.problem import (
+    Axes,
+    Prepared,
+    Problem,
+    Provider,
+    ProviderTable,
+    Unavailable,
+    Verdict,
+    compared_on,
+)
 
 COMPUTES = "shapley"
 SEEDS = 4
@@ -52,14 +61,9 @@ class Accuracy(Problem):
     unit: str = "rows"
 
     @property
-    def device(self) -> torch.device:
-        """That of the rows."""
-        return self.game.x.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the rows and the weights."""
-        return self.game.x.dtype
+    def x(self) -> Tensor:
+        """The rows of the game, (N, d)."""
+        return self.game.x
 
     @property
     def wanted(self) -> float:
@@ -73,7 +77,7 @@ class Accuracy(Problem):
 
     def providers(self) -> Mapping[str, Provider]:
         """See `PROVIDERS`."""
-        return {name: provider for name, (devices, provider) in PROVIDERS.items() if self.device.type in devices}
+        return compared_on(self.device, PROVIDERS)
 
     @cached_property
     def truth(self) -> Tensor:
@@ -94,9 +98,8 @@ class Accuracy(Problem):
         at most √seeds times it: beyond, values are not those of the preparation.
         """
         gate, measure = SEEDS**0.5 * self.wanted, "of the range"
-        if values.shape != self.truth.shape:
-            reason = f"shape {tuple(values.shape)} instead of {tuple(self.truth.shape)}"
-            return Verdict(math.inf, gate, measure, reason=reason)
+        if misshapen := Verdict.misshapen(values, self.truth, gate, measure):
+            return misshapen
         error = self.error(values)
         if error <= gate:
             return Verdict(error, gate, measure)
@@ -142,7 +145,7 @@ def _shap(problem: Accuracy) -> Prepared:
 
 
 # Where who is compared, in the order of the table.
-PROVIDERS: dict[str, tuple[tuple[str, ...], Callable[[Accuracy], Prepared]]] = {
+PROVIDERS: ProviderTable = {
     "reluxfast cuda": (("cuda",), partial(_engine, backend="cuda")),
     "reluxfast triton": (("cuda",), partial(_engine, backend="triton")),
     "reluxfast cpp": (("cpu",), partial(_engine, backend="cpp")),

@@ -6,7 +6,7 @@ Values are held against an enumeration in float64 that writes every masked input
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -17,7 +17,17 @@ from reluxfast.benchmarks.case import Case, Conditions
 from reluxfast.benchmarks.games.networks import Game, drawn
 from reluxfast.benchmarks.games.providers import engine, peers, sgemm
 from reluxfast.benchmarks.games.sampled import DTYPES
-from reluxfast.benchmarks.problem import Axes, Prepared, Problem, Provider, Unavailable, Verdict, Work
+from reluxfast.benchmarks.problem import (
+    Axes,
+    Prepared,
+    Problem,
+    Provider,
+    ProviderTable,
+    Unavailable,
+    Verdict,
+    Work,
+    compared_on,
+)
 from reluxfast.benchmarks.tuning import fastest
 from reluxfast.errors import InvalidInput
 
@@ -68,14 +78,9 @@ class Exact(Problem):
     unit: str = "evaluations"
 
     @property
-    def device(self) -> torch.device:
-        """That of the rows."""
-        return self.game.x.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the rows and the weights."""
-        return self.game.x.dtype
+    def x(self) -> Tensor:
+        """The rows of the game, (N, d)."""
+        return self.game.x
 
     @property
     def amount(self) -> int:
@@ -84,7 +89,7 @@ class Exact(Problem):
 
     def providers(self) -> Mapping[str, Provider]:
         """See `PROVIDERS`."""
-        return {name: provider for name, (devices, provider) in PROVIDERS.items() if self.device.type in devices}
+        return compared_on(self.device, PROVIDERS)
 
     def work(self) -> Work:
         """One kernel that adds two tables of first-layer values."""
@@ -98,9 +103,8 @@ class Exact(Problem):
     def judge(self, values: Tensor, computes: str) -> Verdict:
         """Largest distance from the enumeration as a share of the largest value."""
         gate, measure = GATES[self.dtype], "of the largest value"
-        if values.shape != self.expected.shape:
-            reason = f"shape {tuple(values.shape)} instead of {tuple(self.expected.shape)}"
-            return Verdict(math.inf, gate, measure, reason=reason)
+        if misshapen := Verdict.misshapen(values, self.expected, gate, measure):
+            return misshapen
         error = ((values.to(self.expected) - self.expected).abs().max() / self.expected.abs().max()).item()
         if error <= gate:
             return Verdict(error, gate, measure)
@@ -151,7 +155,7 @@ def _sgemm(problem: Exact) -> Prepared:
 
 
 # Where who is compared, in the order of the table.
-PROVIDERS: dict[str, tuple[tuple[str, ...], Callable[[Exact], Prepared]]] = {
+PROVIDERS: ProviderTable = {
     "reluxfast cuda": (("cuda",), partial(_engine, backend="cuda")),
     "reluxfast triton": (("cuda",), partial(_engine, backend="triton")),
     "reluxfast cpp": (("cpu",), partial(_engine, backend="cpp")),

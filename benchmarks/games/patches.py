@@ -21,7 +21,7 @@ from reluxfast.benchmarks.case import Case, Conditions
 from reluxfast.benchmarks.games import draws
 from reluxfast.benchmarks.maps.networks import NETWORKS, Network, build_model
 from reluxfast.benchmarks.maps.weights import images
-from reluxfast.benchmarks.problem import Axes, Problem, Provider, Verdict
+from reluxfast.benchmarks.problem import Axes, Problem, Provider, Verdict, compared_on
 
 OWN, GIVEN = "shapley", "shapley of the engine's orders"
 PER_SIDE = 7
@@ -57,16 +57,6 @@ class PatchProblem(Problem):
     functional: bool = False
     seed: int = 0
     unit: str = "evaluations"
-
-    @property
-    def device(self) -> torch.device:
-        """That of the image."""
-        return self.x.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the image and the weights."""
-        return self.x.dtype
 
     @property
     def orders(self) -> int:
@@ -105,9 +95,9 @@ class PatchProblem(Problem):
 
     def providers(self) -> Mapping[str, Provider]:
         """See `games.providers.patches`."""
-        from reluxfast.benchmarks.games.providers.patches import providers_on
+        from reluxfast.benchmarks.games.providers.patches import PROVIDERS
 
-        return providers_on(self.device)
+        return compared_on(self.device, PROVIDERS)
 
     def small_copy(self) -> PatchProblem | None:
         """The network in small, with more orders."""
@@ -126,9 +116,8 @@ class PatchProblem(Problem):
         expected = self.marginals.mean(0)
         own = computes == OWN
         gate, measure = (OWN_GATE, "standard errors") if own else (GATE, "relative L2")
-        if values.shape != expected.shape:
-            reason = f"shape {tuple(values.shape)} instead of {tuple(expected.shape)}"
-            return Verdict(math.inf, gate, measure, reason=reason)
+        if misshapen := Verdict.misshapen(values, expected, gate, measure):
+            return misshapen
         values = values.to(expected)
         distance = (values - expected).norm()
         if own:

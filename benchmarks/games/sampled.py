@@ -7,7 +7,7 @@ takes the engine's orders is held against a float64 walk along these as well, to
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -18,7 +18,17 @@ from reluxfast.benchmarks.case import Case, Conditions
 from reluxfast.benchmarks.games import draws, walk
 from reluxfast.benchmarks.games.networks import Game, drawn
 from reluxfast.benchmarks.games.providers import engine, masked, peers, sgemm
-from reluxfast.benchmarks.problem import Axes, Prepared, Problem, Provider, Unavailable, Verdict, Work
+from reluxfast.benchmarks.problem import (
+    Axes,
+    Prepared,
+    Problem,
+    Provider,
+    ProviderTable,
+    Unavailable,
+    Verdict,
+    Work,
+    compared_on,
+)
 from reluxfast.errors import InvalidInput
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -54,14 +64,9 @@ class Sampled(Problem):
         draws.checked(self.orders)
 
     @property
-    def device(self) -> torch.device:
-        """That of the rows."""
-        return self.game.x.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the rows and the weights."""
-        return self.game.x.dtype
+    def x(self) -> Tensor:
+        """The rows of the game, (N, d)."""
+        return self.game.x
 
     @property
     def amount(self) -> int:
@@ -71,8 +76,7 @@ class Sampled(Problem):
     def providers(self) -> Mapping[str, Provider]:
         """See `PROVIDERS`; compiling takes seconds, which is too long for a smoke test."""
         left_out = {"masked batch compiled"} if self.tiny else set()
-        on_device = {name: provider for name, (devices, provider) in PROVIDERS.items() if self.device.type in devices}
-        return {name: provider for name, provider in on_device.items() if name not in left_out}
+        return {name: p for name, p in compared_on(self.device, PROVIDERS).items() if name not in left_out}
 
     def work(self) -> Work:
         """One kernel that keeps a running sum of the first layer."""
@@ -93,9 +97,8 @@ class Sampled(Problem):
         own = computes == OWN
         gate, measure = (GATE, "standard errors") if own else (SAME_ORDERS[self.dtype], "relative L2")
         expected = self.long_run.values
-        if values.shape != expected.shape:
-            reason = f"shape {tuple(values.shape)} instead of {tuple(expected.shape)}"
-            return Verdict(math.inf, gate, measure, reason=reason)
+        if misshapen := Verdict.misshapen(values, expected, gate, measure):
+            return misshapen
         values = values.to(expected)
         far = _rms(values - expected) / _rms(self.long_run.standard_error(self.orders // 2))
         reason = None if far <= GATE else f"{far:.1f} standard errors from a long run in float64, above {GATE:g}"
@@ -153,7 +156,7 @@ def _sgemm(problem: Sampled) -> Prepared:
 
 
 # Where who is compared, in the order of the table.
-PROVIDERS: dict[str, tuple[tuple[str, ...], Callable[[Sampled], Prepared]]] = {
+PROVIDERS: ProviderTable = {
     "reluxfast cuda": (("cuda",), partial(_engine, backend="cuda")),
     "reluxfast triton": (("cuda",), partial(_engine, backend="triton")),
     "reluxfast cpp": (("cpu",), partial(_engine, backend="cpp")),

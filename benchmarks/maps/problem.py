@@ -65,16 +65,6 @@ class MapProblem(Problem):
     _references: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @property
-    def device(self) -> torch.device:
-        """That of the images."""
-        return self.x.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the images and the weights."""
-        return self.x.dtype
-
-    @property
     def amount(self) -> int:
         """Images explained by one call."""
         return len(self.x)

@@ -168,9 +168,8 @@ def gate(problem: MapProblem, computes: str) -> float:
 
 def verdict(values: Tensor, expected: Tensor, gate: float) -> Verdict:
     """Relative L2 distance over all rows together, and whether it passes."""
-    if tuple(values.shape) != tuple(expected.shape):
-        reason = f"shape {tuple(values.shape)} instead of {tuple(expected.shape)}"
-        return Verdict(math.inf, gate, "relative L2", reason=reason)
+    if misshapen := Verdict.misshapen(values, expected, gate, "relative L2"):
+        return misshapen
     values = values.detach().to(expected)
     error = float64.relative_l2(values, expected)
     cosine = float64.cosine(values, expected)

@@ -18,7 +18,7 @@ class Doubling(Problem):
 
     def __init__(self, providers: Mapping[str, Provider] | None = None, small: Problem | None = None, **axes):
         self.axes = {"batch": 100} | axes
-        self.device, self.dtype, self.tiny = torch.device("cpu"), torch.float32, True
+        self.tiny = True
         self.x = torch.arange(1.0, 101.0)
         self._providers, self._small = providers, small
         self.judged: list[Tensor] = []

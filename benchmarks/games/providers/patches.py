@@ -5,7 +5,6 @@ All but the engine run the network in channels-last order, at the fastest of som
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from reluxfast.benchmarks.games.patches import GIVEN, OWN, PatchProblem
 from reluxfast.benchmarks.games.providers import engine, peers
-from reluxfast.benchmarks.problem import Prepared
+from reluxfast.benchmarks.problem import Prepared, ProviderTable
 from reluxfast.benchmarks.tuning import fastest
 
 _BATCHES = (4, 8, 16, 32)
@@ -130,7 +129,7 @@ def _bare(problem: PatchProblem) -> Prepared:
 
 
 # Where who is compared, in the order of the table.
-_PROVIDERS: dict[str, tuple[tuple[str, ...], Callable[[PatchProblem], Prepared]]] = {
+PROVIDERS: ProviderTable = {
     "reluxfast cuda": (("cuda",), partial(_engine, backend="cuda")),
     "reluxfast triton": (("cuda",), partial(_engine, backend="triton")),
     "reluxfast cpp": (("cpu",), partial(_engine, backend="cpp")),
@@ -139,8 +138,3 @@ _PROVIDERS: dict[str, tuple[tuple[str, ...], Callable[[PatchProblem], Prepared]]
     "shap permutation": (("cpu",), _shap),
     "bare forward": (("cpu", "cuda"), _bare),
 }
-
-
-def providers_on(device: torch.device) -> Mapping[str, Callable[[PatchProblem], Prepared]]:
-    """Those that are compared on a kind of device."""
-    return {name: provider for name, (devices, provider) in _PROVIDERS.items() if device.type in devices}
