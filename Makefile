@@ -8,7 +8,7 @@ TEST_WORKERS ?= 2
 TEST_TIMEOUT ?= 2400
 # BENCH_ARGS=--quick takes minutes; `reluxfast bench --help` lists what else there is.
 BENCH_ARGS ?=
-BENCH_OUT ?= build/bench
+BENCH_OUT ?= bench-out
 # GPU_ARGS=--quick takes less than four minutes.
 GPU_ARGS ?=
 GPU_OUT ?= build/gpu
@@ -86,7 +86,7 @@ format: setup ## let ruff and clang-format rewrite the files
 	$(BIN)/ruff format .
 	@$(if $(CPP_SOURCES),$(BIN)/clang-format -i $(CPP_SOURCES) $(CPP_TESTS))
 
-bench: setup-bench ## the CPU suite of `reluxfast bench` beside the peers, drawn in build/bench; BENCH_ARGS=--quick
+bench: setup-bench ## the CPU suite of `reluxfast bench` beside the peers, drawn in bench-out; BENCH_ARGS=--quick
 	$(BIN)/reluxfast bench --out $(BENCH_OUT) --plot $(BENCH_ARGS)
 
 # The Python and the torch of a machine with a GPU: nothing is downloaded, nothing installed, no .venv.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
 
 from reluxfast.benchmarks.problem import Axes, Problem
+from reluxfast.errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Conditions:
     functional: bool = False
 
 
+def _any_axes(axes: Axes) -> None:
+    """Every value that is of the right kind."""
+
+
 @dataclass(frozen=True)
 class Case:
     """Something that can be timed.
@@ -37,6 +42,7 @@ class Case:
         about: one line for the list of cases.
         axes: what may be varied, with the values where nothing is said.
         make: (axes, conditions) -> problem; `axes` holds every axis.
+        check: raises InvalidInput for values that `make` cannot take, before anything is measured.
     """
 
     name: str
@@ -44,6 +50,19 @@ class Case:
     about: str
     axes: Mapping[str, int | str]
     make: Callable[[Axes, Conditions], Problem] = field(repr=False)
+    check: Callable[[Axes], None] = field(default=_any_axes, repr=False)
+
+    def checked(self, axes: Axes) -> Axes:
+        """The axes as they are.
+
+        Raises:
+            InvalidInput: an axis that counts is no integer from 1 on, or `check` refuses it.
+        """
+        for axis, value in axes.items():
+            if isinstance(self.axes[axis], int) and (not isinstance(value, int) or value < 1):
+                raise InvalidInput(axis, "must be an integer from 1 on", repr(value))
+        self.check(axes)
+        return axes
 
 
 @dataclass(frozen=True)
@@ -78,8 +97,19 @@ def at(
     sweep: str = "",
     **axes: int | str,
 ) -> Point:
-    """The case with some axes changed; KeyError for an axis that it has not."""
+    """The case with some axes changed.
+
+    Raises:
+        KeyError: an axis that it has not.
+        InvalidInput: a value that it cannot take.
+    """
     for axis in axes:
         if axis not in case.axes:
             raise KeyError(f"{case.name} has no axis {axis!r}; it has {', '.join(case.axes)}")
-    return Point(case, {**case.axes, **axes}, providers, also, sweep)
+    return Point(case, case.checked({**case.axes, **axes}), providers, also, sweep)
+
+
+def one_of(axis: str, known: Collection[str], value: object) -> None:
+    """Raises InvalidInput unless `value` is known."""
+    if value not in known:
+        raise InvalidInput(axis, f"must be one of {', '.join(known)} here", repr(value))

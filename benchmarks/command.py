@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InvalidInput: an option breaks a rule.
     """
+    if args.json and (args.list or args.compare):
+        raise InvalidInput("json", "prints rows", "--list" if args.list else "--compare", "Leave it out")
     if args.list:
         print(listed())
         return 0
@@ -161,8 +163,9 @@ def _points(args: argparse.Namespace, device: torch.device) -> list[Point]:
     for axis, value in args.axis or ():
         axes.setdefault(axis, []).append(value)
     if args.model or args.input:
-        alien = "case" if args.case else next(iter(axes), "functional" if args.functional else None)
-        if alien:
+        given = [name for name in ("case", "functional", "tiny") if getattr(args, name)]
+        alien = next(iter((*given, *axes)), None)
+        if alien is not None:
             raise InvalidInput(alien, "belongs to the built-in cases", "given with --model", f"Leave --{alien} out")
         from reluxfast.benchmarks.user_model import points_of  # only here
 
@@ -172,7 +175,7 @@ def _points(args: argparse.Namespace, device: torch.device) -> list[Point]:
     if not args.case and not axes:
         return registry.suite(device.type, args.quick)
     cases = registry.select(args.case) if args.case else list(registry.CASES.values())
-    return registry.points(cases, axes)
+    return registry.points(cases, axes, strict=bool(args.case))
 
 
 def _key(case: str, axes: Mapping[str, Any], environment: Mapping[str, Any]) -> tuple:

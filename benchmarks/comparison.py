@@ -183,5 +183,8 @@ def compare_text(found: Comparison, names: tuple[str, str] = ("A", "B")) -> str:
         if rows:
             missing = "\n".join(f"  {name(row)}: {row['provider']}" for row in rows)
             parts.append(f"only in {side}:\n{missing}")
+    if not found.pairs:
+        same = "case, axes, provider, device, threads and TF32"
+        parts.append(f"no row of one is found in the other: they have to have the same {same}")
     other = differences(found, names)
     return "\n\n".join([*(["\n".join(other)] if other else []), *parts, "\n".join(summary(found))])

@@ -18,6 +18,10 @@ class Unavailable(Exception):
     """This provider cannot run here; the message says why."""
 
 
+class Wrong(Exception):
+    """This provider's values do not become right however long it computes; the message says how that was seen."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A provider ready to be timed: what a user does once lies behind it, `call()` alone is timed.

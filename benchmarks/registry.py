@@ -46,20 +46,33 @@ def _matches(name: str, pattern: str) -> bool:
     return name == pattern or name.startswith(pattern + "/") or fnmatchcase(name, pattern)
 
 
-def points(cases: Sequence[Case], axes: Mapping[str, Sequence[int | str]]) -> list[Point]:
+def points(cases: Sequence[Case], axes: Mapping[str, Sequence[int | str]], strict: bool = True) -> list[Point]:
     """Every case at every combination of the given values; a case is asked only for axes that it has.
 
+    Args:
+        cases: some of `CASES`.
+        axes: values by name.
+        strict: False: leave out the cases that cannot take a value, unless none can.
+
     Raises:
-        InvalidInput: no case has the axis.
+        InvalidInput: no case has the axis, or a case cannot take a value.
     """
     for axis, values in axes.items():
         if not any(axis in case.axes for case in cases):
             known = ", ".join(dict.fromkeys(name for case in cases for name in case.axes))
             raise InvalidInput(axis, f"must be an axis of a case: {known}", f"{axis}={values[0]}")
-    found = []
+    found, refused = [], None
     for case in cases:
         own = {axis: values for axis, values in axes.items() if axis in case.axes}
-        found += [at(case, **dict(zip(own, chosen, strict=True))) for chosen in product(*own.values())]
+        for chosen in product(*own.values()):
+            try:
+                found.append(at(case, **dict(zip(own, chosen, strict=True))))
+            except InvalidInput as error:
+                if strict:
+                    raise
+                refused = refused or error
+    if refused is not None and not found:
+        raise refused
     return found
 
 

@@ -75,6 +75,8 @@ def _version(name: str) -> str | None:
 
 def _commit() -> str | None:
     root = Path(__file__).parent.parent
+    if not (root / ".git").exists():  # installed: a repository around the environment is another project's
+        return None
     try:
         run = subprocess.run(
             ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"],

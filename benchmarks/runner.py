@@ -12,7 +12,7 @@ from torch import Tensor
 
 import reluxfast as rx
 from reluxfast.benchmarks import rates, trace
-from reluxfast.benchmarks.problem import Prepared, Problem, Provider, Unavailable, Verdict, kind_of
+from reluxfast.benchmarks.problem import Prepared, Problem, Provider, Unavailable, Verdict, Wrong, kind_of
 from reluxfast.benchmarks.progress import Progress
 from reluxfast.benchmarks.quiet import quiet_peers
 from reluxfast.benchmarks.rates import Rates
@@ -121,6 +121,8 @@ def _admit(
 
 def _broken(outcome: Outcome, error: Exception) -> Outcome:
     """Who raised: not available here, but for an engine that breaks where it does not refuse."""
+    if isinstance(error, Wrong):
+        return replace(outcome, status="wrong", reason=_first_line(error), seconds=())
     refuses = isinstance(error, (Unavailable, rx.ReluxfastError))
     reason = _first_line(error) if refuses else f"{type(error).__name__}: {_first_line(error)}"
     if outcome.kind == "engine" and not refuses:

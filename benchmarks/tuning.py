@@ -14,11 +14,23 @@ Option = TypeVar("Option")
 def fastest(
     call: Callable[[Option], object], options: Iterable[Option], device: torch.device, enough_s: float = 1.0
 ) -> Option:
-    """The option whose best call of three is the shortest; fewer calls where one takes longer than `enough_s`."""
+    """The option whose best call of three is the shortest; fewer calls where one takes longer than `enough_s`.
+
+    What raises is not chosen: the network may take no batch of that size. Where all do, the first one's error stands.
+    """
     options = tuple(options)
     if len(options) == 1:
         return options[0]
-    return min(options, key=lambda option: _seconds(call, option, device, enough_s))
+    seconds: dict[Option, float] = {}
+    failed: Exception | None = None
+    for option in options:
+        try:
+            seconds[option] = _seconds(call, option, device, enough_s)
+        except Exception as error:
+            failed = failed or error
+    if not seconds:
+        raise failed
+    return min(seconds, key=seconds.get)
 
 
 def _seconds(call: Callable[[Option], object], option: Option, device: torch.device, enough_s: float) -> float:

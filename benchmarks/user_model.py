@@ -64,8 +64,13 @@ def _all(x: Tensor) -> list[str]:
 
 
 def _check(program: torch.export.ExportedProgram, x: Tensor, target: int | str) -> None:
-    with torch.no_grad():
-        output = program.module()(x)
+    try:
+        with torch.no_grad():
+            output = program.module()(x)
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        remedy = "Pass as many rows as the program was exported with, or export it with a dynamic batch"
+        raise InvalidInput("input", "must be what the program takes", f"{tuple(x.shape)}: {said[0]}", remedy) from error
     if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != len(x):
         found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise InvalidInput("model", f"must return one tensor ({len(x)}, classes) for this input", found)

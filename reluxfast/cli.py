@@ -53,6 +53,8 @@ _SAME_NAME = (
         "model",
         "input",
         "resume",
+        "tiny",
+        "json",
     ),
 )
 _FLAGS = _METHOD_OPTIONS | {

@@ -31,6 +31,7 @@ from reluxfast.benchmarks.problem import (
     ProviderTable,
     Unavailable,
     Verdict,
+    Wrong,
     compared_on,
 )
 
@@ -40,6 +41,10 @@ _EXACT_UP_TO = 12
 # Largest number of orders of a provider, and of pairs of the long run.
 MOST_ORDERS = 1 << 14
 _MOST_PAIRS = 1 << 15
+
+
+# What four times as many orders leave of an error at the most: half of it is expected, all of a bias.
+_FALLS = 0.75
 
 
 @dataclass(eq=False)
@@ -107,7 +112,12 @@ class Accuracy(Problem):
         return Verdict(error if math.isfinite(error) else math.inf, gate, measure, reason=reason)
 
     def prepared(self, sampler: Sampler, note: str = "") -> Prepared:
-        """A sampler with as many orders as it needs; Unavailable if the largest number is not enough."""
+        """A sampler with as many orders as it needs.
+
+        Raises:
+            Unavailable: the largest number is not enough.
+            Wrong: nor would more be: the error does not fall with the number of orders.
+        """
 
         def error(orders: int) -> float:
             squares = [self.error(sampler(orders, self.seed + i)) ** 2 for i in range(SEEDS)]
@@ -115,8 +125,12 @@ class Accuracy(Problem):
 
         orders, reached = orders_for(error, self.wanted, self.most)
         if not reached <= self.wanted:
-            wanted = f"{100 * self.wanted:g} % are wanted"
-            raise Unavailable(f"its error is still {100 * reached:.2g} % of the range at {orders} orders; {wanted}")
+            said = f"its error is still {100 * reached:.2g} % of the range at {orders} orders"
+            fewer = max(2, orders // 4 // 2 * 2)
+            before = error(fewer)
+            if not reached < _FALLS * before:
+                raise Wrong(f"{said} and was {100 * before:.2g} % at {fewer}: values are biased")
+            raise Unavailable(f"{said}; {100 * self.wanted:g} % are wanted")
         found = f"{orders} orders, error {100 * reached:.2g} % of the range"
         return Prepared(partial(sampler, orders, self.seed), COMPUTES, f"{found}; {note}" if note else found)
 

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from reluxfast.benchmarks.case import Case, Conditions
+from reluxfast.benchmarks.case import Case, Conditions, one_of
 from reluxfast.benchmarks.games.networks import Game, drawn
 from reluxfast.benchmarks.games.providers import engine, peers, sgemm
 from reluxfast.benchmarks.games.sampled import DTYPES
@@ -29,7 +29,6 @@ from reluxfast.benchmarks.problem import (
     compared_on,
 )
 from reluxfast.benchmarks.tuning import fastest
-from reluxfast.errors import InvalidInput
 
 COMPUTES = "shapley, every coalition"
 # Largest distance as a share of the largest value.
@@ -168,8 +167,6 @@ PROVIDERS: ProviderTable = {
 
 def make(axes: Axes, conditions: Conditions, *, players: int) -> Exact:
     """Weights, rows and a background row drawn from the seed, the same for every device; axes: "rows", "dtype"."""
-    if axes["dtype"] not in DTYPES:
-        raise InvalidInput("dtype", f"must be one of {', '.join(DTYPES)}", axes["dtype"])
     hidden = (128, 64)
     if conditions.tiny:
         axes, players, hidden = {**axes, "rows": 2}, 5, (16, 8)
@@ -180,7 +177,11 @@ def make(axes: Axes, conditions: Conditions, *, players: int) -> Exact:
 def _case(players: int, rows: int) -> Case:
     about = f"exact Shapley values of the inputs of a {players}-128-64 perceptron"
     axes = {"rows": rows, "dtype": "float32"}
-    return Case(f"mlp{players}/exact", "games", about, axes, partial(make, players=players))
+    return Case(f"mlp{players}/exact", "games", about, axes, partial(make, players=players), _check)
+
+
+def _check(axes: Axes) -> None:
+    one_of("dtype", DTYPES, axes["dtype"])
 
 
 CASES: dict[str, Case] = {case.name: case for case in (_case(12, 64), _case(16, 4), _case(20, 1))}

@@ -172,7 +172,6 @@ def make(axes: Axes, conditions: Conditions, *, network: Network) -> PatchProble
         conditions: see `Conditions`.
         network: one of `maps.networks.NETWORKS`.
     """
-    draws.checked(axes["orders"])
     if conditions.tiny:
         axes = {**axes, "size": network.tiny_size}
     how = {"tiny": conditions.tiny, "functional": conditions.functional, "seed": conditions.seed}
@@ -187,7 +186,13 @@ def _case(name: str, orders: int) -> Case:
     network = NETWORKS[name]
     about = f"Shapley values of the patches of an image, {name}, beside as many forward passes"
     axes = {"orders": orders, "size": network.size}
-    return Case(f"{name}/patches", "games", about, axes, partial(make, network=network))
+    how = partial(make, network=network), partial(_check, network=network)
+    return Case(f"{name}/patches", "games", about, axes, *how)
+
+
+def _check(axes: Axes, network: Network) -> None:
+    draws.checked(axes["orders"])
+    network.check_size(axes["size"])
 
 
 CASES: dict[str, Case] = {case.name: case for case in (_case("resnet18", 2), _case("digits", 50))}

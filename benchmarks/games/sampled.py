@@ -14,7 +14,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from reluxfast.benchmarks.case import Case, Conditions
+from reluxfast.benchmarks.case import Case, Conditions, one_of
 from reluxfast.benchmarks.games import draws, walk
 from reluxfast.benchmarks.games.networks import Game, drawn
 from reluxfast.benchmarks.games.providers import engine, masked, peers, sgemm
@@ -29,7 +29,6 @@ from reluxfast.benchmarks.problem import (
     Work,
     compared_on,
 )
-from reluxfast.errors import InvalidInput
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 OWN, GIVEN = "shapley", "shapley of the engine's orders"
@@ -59,9 +58,6 @@ class Sampled(Problem):
     tiny: bool = False
     seed: int = 0
     unit: str = "evaluations"
-
-    def __post_init__(self) -> None:
-        draws.checked(self.orders)
 
     @property
     def x(self) -> Tensor:
@@ -179,8 +175,6 @@ def make(axes: Axes, conditions: Conditions, *, hidden: tuple[int, int], players
         hidden: (H1, H2).
         players: d, or None for an axis.
     """
-    if axes["dtype"] not in DTYPES:
-        raise InvalidInput("dtype", f"must be one of {', '.join(DTYPES)}", axes["dtype"])
     if conditions.tiny:
         small = {"rows": 3, "orders": 4, **({"players": 8} if "players" in axes else {})}
         axes, hidden, players = {**axes, **small}, (16, 8), players and 8
@@ -195,7 +189,12 @@ def _case(name: str, hidden: tuple[int, int], rows: int, orders: int, players: i
     axes: dict[str, int | str] = {"rows": rows, "orders": orders, "outputs": 1, "dtype": "float32"}
     if players is None:
         axes["players"] = 30
-    return Case(name, "games", about, axes, partial(make, hidden=hidden, players=players))
+    return Case(name, "games", about, axes, partial(make, hidden=hidden, players=players), _check)
+
+
+def _check(axes: Axes) -> None:
+    one_of("dtype", DTYPES, axes["dtype"])
+    draws.checked(axes["orders"])
 
 
 CASES: dict[str, Case] = {

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reluxfast.benchmarks.maps.weights import images, trained_like_
+from reluxfast.errors import InvalidInput
 
 VGG16_PLAN = (1, 1, "M", 2, 2, "M", 4, 4, 4, "M", 8, 8, 8, "M", 8, 8, 8, "M")
 
@@ -226,6 +227,7 @@ class Network:
         channels, size: of its images, in pixels.
         tiny_size, tiny_options: of the small copy.
         layer: path of the module whose map Grad-CAM reads, the last one there is.
+        least_size, multiple: what the sides of its images have to be.
     """
 
     name: str
@@ -235,16 +237,24 @@ class Network:
     tiny_size: int
     tiny_options: dict[str, int]
     layer: str
+    least_size: int = 1
+    multiple: int = 1
+
+    def check_size(self, size: int) -> None:
+        """Raises InvalidInput for images that its pools leave nothing of."""
+        if size < self.least_size or size % self.multiple:
+            rule = f"must be {self.least_size} or more" + (f", by {self.multiple}" if self.multiple > 1 else "")
+            raise InvalidInput("size", f"{rule}, for {self.name}", size)
 
 
 NETWORKS: dict[str, Network] = {
     network.name: network
     for network in (
-        Network("vgg16", vgg16, 3, 224, 32, {"width": 4, "n_classes": 10}, "features.29"),
+        Network("vgg16", vgg16, 3, 224, 32, {"width": 4, "n_classes": 10}, "features.29", 32),
         Network("resnet50", resnet50, 3, 224, 32, {"width": 4, "n_classes": 10}, "layer4"),
         Network("resnet18", resnet18, 3, 224, 32, {"width": 4, "n_classes": 10}, "layer4"),
-        Network("digits", DigitsCNN, 1, 8, 8, {"width": 4}, "features.6"),
-        Network("stack", Stack, 3, 64, 16, {"width": 4}, "features"),
+        Network("digits", DigitsCNN, 1, 8, 8, {"width": 4}, "features.6", 4, 4),
+        Network("stack", Stack, 3, 64, 16, {"width": 4}, "features", 2),
     )
 }
 

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor, nn
 
-from reluxfast.benchmarks.case import Case, Conditions
+from reluxfast.benchmarks.case import Case, Conditions, one_of
 from reluxfast.benchmarks.maps import references
 from reluxfast.benchmarks.maps.networks import NETWORKS, Network, build_model
 from reluxfast.benchmarks.maps.steady import steadiest
@@ -181,7 +181,13 @@ def _case(network: Network, method: str) -> Case:
     if method == "integrated_gradients":
         axes["steps"] = STEPS
     about = f"{method} of {network.name}"
-    return Case(f"{network.name}/{method}", "maps", about, axes, partial(make, network=network, method=method))
+    how = partial(make, network=network, method=method), partial(_check, network=network)
+    return Case(f"{network.name}/{method}", "maps", about, axes, *how)
+
+
+def _check(axes: Axes, network: Network) -> None:
+    one_of("dtype", DTYPES, axes["dtype"])
+    network.check_size(axes["size"])
 
 
 # The stack is there to be made deeper; one method shows what depth costs.

@@ -16,7 +16,7 @@ from reluxfast.benchmarks.case import Conditions, at
 from reluxfast.benchmarks.games import CASES, accuracy, draws, exact, networks, patches, sampled, walk
 from reluxfast.benchmarks.games.providers import engine, masked
 from reluxfast.benchmarks.games.search import orders_for
-from reluxfast.benchmarks.problem import Unavailable, kind_of
+from reluxfast.benchmarks.problem import Unavailable, Wrong, kind_of
 from reluxfast.errors import InvalidInput
 
 TINY = Conditions(tiny=True)
@@ -83,9 +83,11 @@ def test_axes_say_what_is_made():
     assert problem.work().moved == 8 * (weights + 2 * 9 + 9 + 2 * 3 * 9)
     assert made("mlp12/exact").amount == 2 * 31
     with pytest.raises(InvalidInput, match="orders must be an even number"):
-        case.make(at(case, orders=5).axes, Conditions())
+        at(case, orders=5)
     with pytest.raises(InvalidInput, match="dtype must be one of"):
-        case.make(at(case, dtype="float16").axes, Conditions())
+        at(case, dtype="float16")
+    with pytest.raises(InvalidInput, match=r"rows must be an integer from 1 on, got '0\.5'"):
+        at(case, rows="0.5")
 
 
 def test_walk_is_the_definition():
@@ -290,8 +292,11 @@ def test_more_orders_are_nearer_to_the_truth(network):
 
 def test_who_does_not_get_there_is_not_timed():
     problem = accuracy.Accuracy(networks.drawn(8, (16, 8), 4), {"percent": 2}, most=64)
-    with pytest.raises(Unavailable, match="of the range at 64 orders; 2 % are wanted"):
-        problem.prepared(lambda orders, seed: problem.truth + 1)
+    spread = problem.truth.amax(-1, keepdim=True) - problem.truth.amin(-1, keepdim=True)
+    with pytest.raises(Unavailable, match=r"still 12 % of the range at 64 orders; 2 % are wanted"):
+        problem.prepared(lambda orders, seed: problem.truth + spread / orders**0.5)
+    with pytest.raises(Wrong, match=r"still 10 % of the range at 64 orders and was 10 % at 16: values are biased"):
+        problem.prepared(lambda orders, seed: problem.truth + 0.1 * spread)
     asked = []
 
     def sampler(orders: int, seed: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 import torch
 
 from reluxfast.benchmarks.tuning import fastest
@@ -28,3 +29,13 @@ def test_one_option_is_not_tried():
         raise AssertionError("called")
 
     assert fastest(call, ["only"], CPU) == "only"
+
+
+def test_what_raises_is_not_chosen():
+    def call(option):
+        if option != "good":
+            raise RuntimeError(f"no batch of {option}")
+
+    assert fastest(call, ["bad", "good", "worse"], CPU) == "good"
+    with pytest.raises(RuntimeError, match="no batch of bad"):
+        fastest(call, ["bad", "worse"], CPU)

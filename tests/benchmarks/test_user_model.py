@@ -86,6 +86,22 @@ def test_wrong_files_methods_and_targets(digits, tmp_path):
 
 
 def test_options_of_built_in_cases_are_refused(digits, capsys):
-    for option in (["--batch", "3"], ["--case", "digits"], ["--functional"]):
+    for option in (["--batch", "3"], ["--case", "digits"], ["--functional"], ["--tiny"]):
         assert cli.main(["bench", "--model", digits[0], "--input", digits[1], *option]) == 2
         assert f"{option[0]} belongs to the built-in cases" in capsys.readouterr().err
+
+
+def test_a_program_of_a_fixed_batch(tmp_path, capsys):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)), torch.randn(3, 1, 8, 8)
+    torch.export.save(torch.export.export(model.eval(), (x,)), tmp_path / "fixed.pt2")
+    np.save(tmp_path / "x.npy", x.numpy())
+    np.save(tmp_path / "less.npy", x[:2].numpy())
+    ask = ["bench", "--model", str(tmp_path / "fixed.pt2"), "--out", str(tmp_path), "--rounds", "1"]
+    assert cli.main([*ask, "--input", str(tmp_path / "less.npy")]) == 2
+    assert "input must be what the program takes, got (2, 1, 8, 8)" in capsys.readouterr().err
+    methods = ["--method", "gradient", "--method", "epsilon", "--method", "integrated_gradients"]
+    assert cli.main([*ask, "--input", str(tmp_path / "x.npy"), *methods, "--provider", "reluxfast *"]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert len(rows) == 6 and {row["status"] for row in rows} == {"ok"}
+    assert cli.main([*ask, "--input", str(tmp_path / "x.npy"), *methods[4:], "--provider", "autograd"]) == 0
