@@ -55,7 +55,11 @@ class ConvMap:
         ]
         unit = all(s == 1 for s in self.stride)
         self._as_forward = not transposed and unit and all(p >= 0 for p in self._flipped_padding)
-        few = self._packed and groups == 1 and weight.shape[1] <= MOST_CHANNELS and set(self.dilation) == {1}
+        # As a matrix product: oneDNN wants the weights of a 1 x 1 convolution in another layout for one row than for
+        # several, and lays out anew at every call what is not as it wants it.
+        points = self._packed and unit and groups == 1 and set(weight.shape[2:]) == {1} and not any(self.padding)
+        self._points = LinearMap(weight.flatten(1), bias, native, pack_from=0) if points else None
+        few = self._packed and not points and groups == 1 and weight.shape[1] <= MOST_CHANNELS and set(self.dilation) == {1}
         self._blocked = BlockedGradient(self.weight, self.stride, self.padding) if few else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -63,6 +67,8 @@ class ConvMap:
         if any(self.after):
             x = F.pad(x, [size for extra in reversed(self.after) for size in (0, extra)])
         x = channels_last(x)
+        if self._points is not None:
+            return self._points.forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         if self.transposed:
             return _TRANSPOSED[self.spatial](
                 x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
@@ -83,6 +89,8 @@ class ConvMap:
 
     def _backward(self, g: torch.Tensor, spatial: tuple[int, ...]) -> torch.Tensor:
         g = channels_last(g)
+        if self._points is not None:
+            return self._points.backward(g.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         if self.transposed:
             x = _FORWARD[self.spatial](g, self.weight, None, self.stride, self.padding, self.dilation, self.groups)
             # An output padding of a whole stride or more adds positions that no input reaches.
@@ -129,11 +137,18 @@ class LinearMap:
         weight: (out, in).
         bias: (out,) or None.
         native: as for `ConvMap`.
+        pack_from: prepacked calls serve this many weights or more.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, native: bool = True):
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        native: bool = True,
+        pack_from: int = _PACK_LINEAR_FROM,
+    ):
         self.weight, self.bias = weight, bias
-        self._packed = packs(weight, native) and weight.numel() >= _PACK_LINEAR_FROM
+        self._packed = packs(weight, native) and weight.numel() >= pack_from
         self._forward_weight = self._backward_weight = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from reluxfast.relevance.few_channels import BlockedGradient
 from reluxfast.relevance.maps import ConvMap, LinearMap
@@ -55,6 +56,40 @@ def test_convolutions(n, transposed, native):
         rest = (1,) * n if transposed and stride > 1 else (0,) * n
         options = ((stride,) * n, (padding,) * n, (dilation,) * n, transposed, rest, groups)
         _check(weight, torch.randn(cout), torch.randn(2, cin, *sizes), *options, native)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_points_are_a_matrix_product(rows):
+    # oneDNN's convolution lays the weights out anew at every call, unless the batch is of the kind they were packed for.
+    torch.manual_seed(rows)
+    weight, bias, x = torch.randn(5, 33, 1, 1), torch.randn(5), torch.randn(rows, 33, 7, 6)[..., ::2, :]
+    _check(weight, bias, x, (1, 1), (0, 0), (1, 1), False, (0, 0), 1, True)
+    mapped = ConvMap(weight, bias, (1, 1), (0, 0), (1, 1), False, (0, 0), 1)
+    called = Called()
+    with called:
+        y = mapped.forward(x)
+        back = mapped.backward(y, (4, 6))
+    assert y.is_contiguous(memory_format=torch.channels_last) and back.is_contiguous(memory_format=torch.channels_last)
+    assert not any("convolution" in name for name in called.names)
+    for stride, padding, size in ((2, 0, (2, 3)), (1, 1, (6, 8))):  # these are no plain products
+        with called:
+            assert (
+                ConvMap(weight, bias, [stride] * 2, [padding] * 2, (1, 1), False, (0, 0), 1).forward(x).shape[2:]
+                == size
+            )
+    assert any("convolution" in name for name in called.names)
+
+
+class Called(TorchDispatchMode):
+    """Names of the operators that were called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
 
 
 def test_uneven_axes():
