@@ -60,7 +60,7 @@ def test_convolutions(n, transposed, native):
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_points_are_a_matrix_product(rows):
-    # oneDNN's convolution lays the weights out anew at every call, unless the batch is of the kind they were packed for.
+    # A prepacked convolution would lay the weights out anew at every call, unless its batch is as it was packed for.
     torch.manual_seed(rows)
     weight, bias, x = torch.randn(5, 33, 1, 1), torch.randn(5), torch.randn(rows, 33, 7, 6)[..., ::2, :]
     _check(weight, bias, x, (1, 1), (0, 0), (1, 1), False, (0, 0), 1, True)
