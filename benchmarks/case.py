@@ -73,14 +73,12 @@ class Point:
         case: what is timed.
         axes: every axis of the case and its value.
         providers: who is compared; None: everybody but those who come on request.
-        also: who comes on request.
         sweep: name of the series that the point belongs to, "" for none.
     """
 
     case: Case
     axes: Axes
     providers: tuple[str, ...] | None = None
-    also: tuple[str, ...] = ()
     sweep: str = ""
 
     @property
@@ -93,7 +91,6 @@ class Point:
 def at(
     case: Case,
     providers: tuple[str, ...] | None = None,
-    also: tuple[str, ...] = (),
     sweep: str = "",
     **axes: int | str,
 ) -> Point:
@@ -106,7 +103,7 @@ def at(
     for axis in axes:
         if axis not in case.axes:
             raise KeyError(f"{case.name} has no axis {axis!r}; it has {', '.join(case.axes)}")
-    return Point(case, case.checked({**case.axes, **axes}), providers, also, sweep)
+    return Point(case, case.checked({**case.axes, **axes}), providers, sweep)
 
 
 def one_of(axis: str, known: Collection[str], value: object) -> None:

@@ -30,7 +30,7 @@ from reluxfast.extras import MissingExtra
 Row = dict[str, Any]
 
 # Few rounds of what takes long, many of what does not.
-_ROUNDS = Rounds(4, 40, 8.0)
+_ROUNDS = Rounds(4, 40, 6.0, 45.0)
 _QUICK = Rounds(3, 20, 1.0)
 
 
@@ -140,7 +140,7 @@ def chosen_providers(problem: Problem, point: Point, names: Sequence[str] | None
         return {name: p for name, p in offered.items() if any(fnmatchcase(name, asked) for asked in names)}
     if point.providers is not None:
         return {name: p for name, p in offered.items() if name in point.providers}
-    return {name: p for name, p in offered.items() if name not in ON_REQUEST or name in point.also}
+    return {name: p for name, p in offered.items() if name not in ON_REQUEST}
 
 
 def _device(name: str) -> torch.device:

@@ -73,6 +73,8 @@ class Problem(ABC):
         tiny: a smoke test rather than a measurement.
         copied_bytes: of model and input, in copies that providers asked for so far.
         unit: what `amount` counts: "images", "evaluations" of the network or "rows".
+        first_traced: whether memory and operations of peers and floors, which keep nothing from call to call, are those
+            of their first call: one less of calls that take seconds. The operations have to be few.
     """
 
     axes: Axes
@@ -80,6 +82,7 @@ class Problem(ABC):
     tiny: bool
     unit: str
     copied_bytes: int = 0
+    first_traced: bool = False
 
     @property
     def device(self) -> torch.device:

@@ -20,10 +20,11 @@ _METHODS = tuple(dict.fromkeys(name.split("/")[1] for name in maps.CASES))
 # Who follows a sweep: the engine, the strongest peer of each kind, and the floor.
 _GRADIENTS = ("reluxfast cpp", "reluxfast cuda", "autograd channels_last", "captum channels_last", "bare")
 _RELEVANCE = ("reluxfast cpp", "reluxfast cuda", "zennit channels_last", "bare")
-_PEERS = (
-    *("reluxfast cpp", "reluxfast cuda", "captum", "captum channels_last", "captum additions"),
-    *("captum additions channels_last", "zennit", "zennit channels_last", "bare"),
+_CAPTUM = (
+    *("reluxfast cpp", "reluxfast cuda", "captum", "captum channels_last"),
+    *("captum additions", "captum additions channels_last", "bare"),
 )
+_ZENNIT = ("reluxfast cpp", "reluxfast cuda", "zennit", "zennit channels_last")
 _ORDERS = ("reluxfast cpp", "reluxfast cuda", "masked batch", "captum tuned", "sgemm")
 
 
@@ -89,39 +90,46 @@ def _cpu() -> list[Point]:
         found += [_large(network, method) for method in _METHODS]
     for network in ("resnet18", "digits"):
         found += [at(CASES[f"{network}/{method}"]) for method in _METHODS if method != "integrated_gradients"]
-    found += [at(CASES["digits/integrated_gradients"]), at(CASES["resnet18/integrated_gradients"], batch=1)]
+    found += [at(CASES["digits/integrated_gradients"]), at(CASES["resnet18/integrated_gradients"], _GRADIENTS, batch=1)]
     found += _sweep("resnet18", "guided_backprop", _GRADIENTS, "batch", (1, 2, 8))
     found += _sweep("resnet18", "epsilon_plus", _RELEVANCE, "batch", (1, 2, 8))
     found += _sweep("digits", "guided_backprop", _GRADIENTS, "batch", (1, 16, 64, 256))
     found += _sweep("resnet18", "guided_backprop", _GRADIENTS, "size", (64, 96, 160))
     found += _sweep("stack", "guided_backprop", _GRADIENTS, "depth", (4, 8, 16, 32))
     for dtype in ("float64", "bfloat16"):
-        for method in ("guided_backprop", "epsilon_plus"):
-            found.append(at(CASES[f"resnet18/{method}"], sweep="dtype", dtype=dtype))
+        found.append(at(CASES["resnet18/guided_backprop"], _GRADIENTS, sweep="dtype", dtype=dtype))
+        found.append(at(CASES["resnet18/epsilon_plus"], _RELEVANCE, sweep="dtype", dtype=dtype))
     return found + _games()
 
 
 def _large(network: str, method: str) -> Point:
     """Half an hour is not enough for everybody at batch 4: what the bars speak of, and one image of the rest."""
     case = CASES[f"{network}/{method}"]
+    if method in ("guided_backprop", "epsilon"):
+        return at(case, _CAPTUM)
     if method == "epsilon_plus":
-        # Zennit beside the same algebra without kernels of our own: where the time goes.
-        return at(case, also=("algebra",))
-    if method in ("gradient", "deconvnet", "grad_cam"):
-        return at(case, batch=1)
+        # On one of both beside the same algebra without kernels of our own: where the time goes.
+        steps = ("reluxfast reference", "algebra") if network == "resnet50" else ()
+        return at(case, (*_ZENNIT, *steps, "bare"))
+    if method.startswith("epsilon_"):
+        return at(case, _ZENNIT)
     if method == "integrated_gradients":
-        return at(case, _GRADIENTS, batch=1, steps=4)
-    return at(case, _PEERS)
+        few = ("reluxfast cpp", "reluxfast cuda", "captum channels_last", "bare") if network == "vgg16" else _GRADIENTS
+        return at(case, few, batch=1, steps=4)
+    if method == "grad_cam":
+        return at(case, batch=1)
+    return at(case, (*_GRADIENTS, "compiled channels_last", "zennit channels_last"), batch=1)
 
 
 def _games() -> list[Point]:
     chosen = {name: case for name, case in games.CASES.items() if name not in ("mlp/shapley", "digits/patches")}
     # Peers take a minute for 16 rows of products.
     found = [at(case, **({"rows": 4} if "products" in name else {})) for name, case in chosen.items()]
-    found += [at(CASES[name], outputs=10) for name in ("mlp30/shapley", "mlp100/shapley", "mlp784/shapley")]
+    several = (*_ORDERS, "masked batch compiled")
+    found += [at(CASES[name], several, outputs=10) for name in ("mlp30/shapley", "mlp100/shapley", "mlp784/shapley")]
     grown = CASES["mlp/shapley"]
-    found += [at(grown, _ORDERS, sweep="players", players=n) for n in (16, 32, 64, 128, 256)]
-    return found + [at(CASES["mlp30/shapley"], _ORDERS, sweep="orders", orders=n) for n in (10, 20, 100, 200)]
+    found += [at(grown, _ORDERS, sweep="players", players=n) for n in (16, 64, 256)]
+    return found + [at(CASES["mlp30/shapley"], _ORDERS, sweep="orders", orders=n) for n in (10, 20, 200)]
 
 
 def _sweep(network: str, method: str, providers: tuple[str, ...], axis: str, values: Sequence[int]) -> list[Point]:

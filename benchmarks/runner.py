@@ -34,7 +34,7 @@ class Outcome:
         verdict: on the problem; the last one taken.
         small: verdict on the small copy.
         setup_s, first_call_s: seconds of preparation (capture, compilation, tuning) and of the first call after it.
-        held_bytes: what stays allocated after both.
+        held_bytes: what stays allocated after both, or, where the first call is the traced one, before it.
         trace: memory and operations of one call.
         seconds: one time per round.
     """
@@ -139,12 +139,16 @@ def _first_line(error: BaseException) -> str:
 def _judged(outcome: Outcome, prepared: Prepared, problem: Problem, allocated: int | None = None) -> Outcome:
     """After the first call; a floor has no values, it only gets its warm-up call. `allocated` before preparation."""
     call = _Call(prepared, problem.device)
+    on_cpu = problem.device.type == "cpu"  # elsewhere libraries try algorithms in their first call
+    first_traced = problem.first_traced and on_cpu and outcome.kind != "engine" and allocated is not None
+    held = trace.difference(trace.allocated_bytes(problem.device), allocated) if first_traced else None
     start = time.perf_counter()
-    values = call.result()
-    outcome = replace(outcome, first_call_s=time.perf_counter() - start, note=prepared.note)
-    held = trace.difference(trace.allocated_bytes(problem.device), allocated)
-    if held is not None and values is not None:
-        held -= values.nbytes  # the result is the caller's
+    values, traced = trace.traced(call.result, problem.device) if first_traced else (call.result(), None)
+    outcome = replace(outcome, first_call_s=time.perf_counter() - start, note=prepared.note, trace=traced)
+    if not first_traced:
+        held = trace.difference(trace.allocated_bytes(problem.device), allocated)
+        if held is not None and values is not None:
+            held -= values.nbytes  # the result is the caller's
     return _with_verdict(replace(outcome, held_bytes=held), values, prepared.computes, problem)
 
 
@@ -160,14 +164,13 @@ def _with_verdict(outcome: Outcome, values: Tensor | None, computes: str | None,
 
 
 def _again(outcome: Outcome, call: _Call, problem: Problem, seconds: list[float], time_wrong: bool) -> Outcome:
-    """After the rounds: values once more, with memory and operations noted; a wrong engine loses its times."""
+    """Values of the last round, or of one call more for memory and operations; a wrong engine loses its times."""
     try:
         if call.error is not None:
             raise call.error
-        if max(seconds, default=0.0) < _TRACED_S:
+        values, traced = call.values, outcome.trace
+        if traced is None and max(seconds, default=0.0) < _TRACED_S:
             values, traced = trace.traced(call.result, problem.device)
-        else:
-            values, traced = call.result(), None
         if outcome.status != "wrong":
             outcome = _with_verdict(outcome, values, call.prepared.computes, problem)
     except Exception as error:
@@ -180,12 +183,13 @@ def _again(outcome: Outcome, call: _Call, problem: Problem, seconds: list[float]
 class _Call:
     """A prepared call with the end of its work on the device: what a host clock may be read around.
 
-    Timed, it does not raise: the others go on, and `error` is what it raised first.
+    Timed, it keeps the last values and does not raise: the others go on, and `error` is what it raised first.
     """
 
     def __init__(self, prepared: Prepared, device: torch.device):
         self.prepared, self.device = prepared, device
         self.error: Exception | None = None
+        self.values: Tensor | None = None
 
     def result(self) -> Tensor | None:
         """The values."""
@@ -194,11 +198,10 @@ class _Call:
             torch.cuda.synchronize(self.device)
         return values
 
-    def __call__(self) -> Tensor | None:
+    def __call__(self) -> None:
         if self.error is not None:
-            return None
+            return
         try:
-            return self.result()
+            self.values = self.result()
         except Exception as error:
             self.error = error
-            return None

@@ -39,12 +39,14 @@ class Stats:
 class Rounds:
     """How often everybody runs: `least` times, then on until its share of `seconds` is used up, at most `most` times.
 
-    So one that takes long does not keep the others from being timed often.
+    So one that takes long does not keep the others from being timed often. Where everybody takes long, three rounds
+    have to do: no other begins once `limit` seconds have passed.
     """
 
     least: int
     most: int
     seconds: float = 0.0
+    limit: float = math.inf
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:
@@ -105,7 +107,10 @@ def interleave(
     gc.disable()
     try:
         with settled_heap():
+            start = clock()
             for done in range(rounds.most if calls else 0):
+                if done >= 3 and clock() - start >= rounds.limit:
+                    break
                 share = rounds.seconds / len(calls) if done >= rounds.least else math.inf
                 due = [name for name in calls if sum(seconds[name]) < share]
                 for name in due:

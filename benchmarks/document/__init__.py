@@ -43,7 +43,8 @@ def _body(rows: Sequence[Row]) -> list[str]:
     drawn = list(pictures(rows))
     parts = [findings.losses(every), findings.failures(every)]
     parts += tables.networks(every, drawn, FOLDER)
-    return [*parts, tables.sweeps(rows, drawn, FOLDER), tables.precision(every), tables.ablation(every, drawn, FOLDER)]
+    parts += [tables.sweeps(rows, drawn, FOLDER), tables.precision(every), tables.ablation(every, drawn, FOLDER)]
+    return [*parts, tables.preparation(every)]
 
 
 def picture_files(*runs: Sequence[Row]) -> list[str]:

@@ -76,6 +76,26 @@ def sweeps(rows: Sequence[Row], drawn: Sequence[str], folder: str) -> str:
     return joined("### Along an axis", words, *pictures, md_table(HEADER, [cells(fit) for fit in found]))
 
 
+def preparation(every: Points) -> str:
+    """What a user waits for once, for each network: the engine, and whoever compiles or captures."""
+    lines, seen = [], set()
+    for point in every:
+        for row in point:
+            key = network_of(row["case"]), row["provider"]
+            slow = row["kind"] == "engine" or "compiled" in row["provider"]
+            if row.get("group") != "maps" or not timed(row) or row.get("setup_s") is None or not slow or key in seen:
+                continue
+            seen.add(key)
+            ms = (digits(row["setup_s"]), digits(row["first_call_s"]), digits(1e-3 * row["median_ms"]))
+            lines.append((f"{row['case']}: {where(row)}", row["provider"], *ms, row.get("note") or "-"))
+    header = ("case", "provider", "preparation, s", "first call, s", "later calls, s", "")
+    words = (
+        "Preparation is capture or compilation, in a process that has captured before; weights are laid out in the "
+        "first call. One case of each network."
+    )
+    return joined("### Before the first call", words, md_table(header, lines) if lines else "")
+
+
 def precision(every: Points) -> str:
     """Cases that were measured in several types."""
     groups: dict[tuple, dict[str, Sequence[Row]]] = {}

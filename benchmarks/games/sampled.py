@@ -37,8 +37,8 @@ OWN, GIVEN = "shapley", "shapley of the engine's orders"
 GATE = 4.0
 # Relative L2 distance from the walk along the same orders.
 SAME_ORDERS = {torch.float32: 1e-5, torch.float64: 1e-11}
-# Pairs of the long run over those of what is timed: the run's own error adds 6 % to the distance.
-_LONGER = 8
+# Pairs of the long run over those of what is timed: the run's own error adds 12 % to the distance.
+_LONGER = 4
 
 
 @dataclass(eq=False)

@@ -62,6 +62,7 @@ class MapProblem(Problem):
     tiny: bool = False
     unit: str = "images"
     copied_bytes: int = field(default=0, init=False, repr=False)
+    first_traced: bool = field(default=True, init=False, repr=False)
     _references: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @property

@@ -124,6 +124,14 @@ def test_sweeps_precision_and_steps():
     ]  # fmt: skip
 
 
+def test_what_is_done_once():
+    lines = _cells(_section(TEXT, "Before the first call"))
+    assert ["vgg16", "reluxfast cpp", "0.800", "1.10"] in [[line[0].split("/")[0], *line[1:4]] for line in lines]
+    networks = {row["case"].split("/")[0] for row in ROWS if row["group"] == "maps"}
+    assert {line[0].split("/")[0] for line in lines} == networks
+    assert all(line[1].startswith("reluxfast") or "compiled" in line[1] for line in lines)
+
+
 def test_two_runs():
     section = _section(TEXT, "Two runs")
     agree, of = (int(number) for number in re.search(r"(\d+) of (\d+) rows agree .*\(time\)", section).groups())

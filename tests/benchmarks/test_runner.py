@@ -154,3 +154,52 @@ def test_copies_of_the_model_are_nobodys_memory():
 
     outcome = run(Doubling({"peer": copies}))["peer"]
     assert outcome.held_bytes is None or abs(outcome.held_bytes) < 4e6
+
+
+def test_peers_that_keep_nothing_are_traced_in_their_first_call():
+    made = []
+
+    def peer(problem):
+        kept = torch.ones(1 << 20)  # before the first call
+
+        def call():
+            made.append(1)
+            return 2 * problem.x + 0 * kept[0]
+
+        return Prepared(call, "doubling")
+
+    def engine(problem):
+        packed = []
+
+        def call():
+            made.append(0)
+            packed.extend([] if packed else [torch.ones(1 << 22)])  # in the first call, once
+            return 2 * problem.x
+
+        return Prepared(call, "doubling")
+
+    problem = Doubling({"reluxfast cpp": engine, "peer": peer})
+    problem.first_traced = True
+    found = run(problem, rounds=2)
+    # The engine's first call, two rounds and the traced one; the peer's first call, which is traced, and two rounds.
+    assert made.count(0) == 4 and made.count(1) == 3
+    assert found["reluxfast cpp"].trace.peak_bytes < 1e4 and found["peer"].trace.ops >= 3
+    for name, size in (("reluxfast cpp", 1 << 24), ("peer", 1 << 22)):
+        held = found[name].held_bytes
+        assert held is None or abs(held - size) < 2e6, name
+
+
+def test_values_of_the_last_round_are_held_against_the_reference():
+    def worn(problem):
+        calls = []
+
+        def call():
+            calls.append(1)
+            return 2 * problem.x if len(calls) < 3 else 5 * problem.x
+
+        return Prepared(call, "doubling")
+
+    problem = Doubling({"peer": worn, "other": times(2)})
+    problem.first_traced = True
+    found = run(problem, rounds=2)
+    assert found["peer"].status == "wrong" and found["peer"].seconds == () and found["other"].status == "ok"

@@ -63,6 +63,12 @@ def test_who_takes_long_does_not_keep_the_others_from_being_timed_often():
     assert clock.order == ["slow", "fast"] * 2 + ["fast"] * 4
 
 
+@pytest.mark.parametrize(("cost", "count"), [(16.0, 3), (14.0, 4), (1.0, 5)])
+def test_three_rounds_have_to_do_where_everybody_takes_long(cost, count):
+    clock = Clock()
+    assert len(interleave({"a": clock.work("a", cost)}, Rounds(4, 20, 5.0, 45.0), clock)["a"]) == count
+
+
 def test_interleave_keeps_the_collector_out_and_puts_it_back():
     enabled = []
     assert gc.isenabled()
