@@ -10,7 +10,7 @@ _TORCH_SIZES = ("float32", "float64", "bfloat16")
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """What is measured, under what conditions, and what is done with rows."""
     what = p.add_argument_group("what is measured (default: the suite of the device)")
-    what.add_argument("--quick", action="store_true", help="a few cases and rounds: minutes instead of most of an hour")
+    what.add_argument("--quick", action="store_true", help="a few cases and rounds: minutes instead of half an hour")
     what.add_argument(
         "--case", action="append", metavar="NAME", help="case, or its network, or a glob such as '*/guided_backprop'"
     )
@@ -37,7 +37,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
     how = p.add_argument_group("how")
     how.add_argument(
-        "--rounds", type=_count, metavar="N", help="times everybody runs; default: 4 to 40, by the time it takes"
+        "--rounds", type=_count, metavar="N", help="times everybody runs; default: 3 to 40, by the time it takes"
     )
     how.add_argument("--threads", type=_count, metavar="N", help="CPU threads; default: torch's choice")
     how.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (%(default)s)")

@@ -30,7 +30,7 @@ from reluxfast.extras import MissingExtra
 Row = dict[str, Any]
 
 # Few rounds of what takes long, many of what does not.
-_ROUNDS = Rounds(4, 40, 6.0, 45.0)
+_ROUNDS = Rounds(4, 40, 5.0, 45.0)
 _QUICK = Rounds(3, 20, 1.0)
 
 
@@ -81,9 +81,10 @@ def measured(args: argparse.Namespace) -> list[Row]:
     chosen = _points(args, device)
     file = Path(args.out) / ROWS
     conditions = Conditions(device, args.tiny, args.seed, args.functional)
-    done = _done(file, conditions) if args.resume else set()
-    run_id = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     rounds = Rounds.exactly(args.rounds) if args.rounds else _QUICK if args.quick or args.tiny else _ROUNDS
+    asked = {"providers": sorted(args.provider or ()), "rounds": [rounds.least, rounds.most, rounds.seconds]}
+    done = _done(file, conditions, asked) if args.resume else set()
+    run_id = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     found: list[Row] = []
     start = time.monotonic()
     for number, point in enumerate(chosen, 1):
@@ -93,6 +94,7 @@ def measured(args: argparse.Namespace) -> list[Row]:
             if _key(point.case.name, point.axes, environment) in done:
                 continue
             made = measure(point, conditions, rounds, args, environment, run_id, title)
+            made = [row | {"asked": asked} for row in made]
         memory.trim()  # copies of large models are free by now
         if not made:
             continue
@@ -183,12 +185,12 @@ def _key(case: str, axes: Mapping[str, Any], environment: Mapping[str, Any]) -> 
     return case, tuple(sorted(axes.items())), *where
 
 
-def _done(file: Path, conditions: Conditions) -> set[tuple]:
-    """Points of code that has a name: what was changed since its commit may be anything."""
+def _done(file: Path, conditions: Conditions, asked: Mapping[str, Any]) -> set[tuple]:
+    """Points asked for in the same way, of code that has a name: what was changed since its commit may be anything."""
     if not file.exists():
         return set()
-    wanted = {"tiny": conditions.tiny, "functional": conditions.functional, "seed": conditions.seed}
-    same = (row for row in read_rows(file, "out") if wanted.items() <= row.items())
+    wanted = {"tiny": conditions.tiny, "functional": conditions.functional, "seed": conditions.seed, "asked": asked}
+    same = (row for row in read_rows(file, "out") if all(row.get(key) == value for key, value in wanted.items()))
     found = {_key(row["case"], row["axes"], row["environment"]) for row in same}
     return {key for key in found if key[2] and not key[2].endswith("-dirty")}
 

@@ -184,7 +184,7 @@ def compare_text(found: Comparison, names: tuple[str, str] = ("A", "B")) -> str:
             missing = "\n".join(f"  {name(row)}: {row['provider']}" for row in rows)
             parts.append(f"only in {side}:\n{missing}")
     if not found.pairs:
-        same = "case, axes, provider, device, threads and TF32"
+        same = "case, axes, provider, device, threads, TF32 and sweep, and be both --functional or --tiny, or neither"
         parts.append(f"no row of one is found in the other: they have to have the same {same}")
     other = differences(found, names)
     return "\n\n".join([*(["\n".join(other)] if other else []), *parts, "\n".join(summary(found))])

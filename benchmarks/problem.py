@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Axes = Mapping[str, int | str]
 
@@ -73,8 +73,6 @@ class Problem(ABC):
         tiny: a smoke test rather than a measurement.
         copied_bytes: of model and input, in copies that providers asked for so far.
         unit: what `amount` counts: "images", "evaluations" of the network or "rows".
-        first_traced: whether memory and operations of peers and floors, which keep nothing from call to call, are those
-            of their first call: one less of calls that take seconds. The operations have to be few.
     """
 
     axes: Axes
@@ -82,7 +80,11 @@ class Problem(ABC):
     tiny: bool
     unit: str
     copied_bytes: int = 0
-    first_traced: bool = False
+
+    def counted(self, model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
+        """Both as they are, copies for a provider. A user would convert what is there: they are no memory of his."""
+        self.copied_bytes += sum(t.nbytes for t in (x, *model.parameters(), *model.buffers()))
+        return model, x
 
     @property
     def device(self) -> torch.device:

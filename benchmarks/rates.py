@@ -6,6 +6,7 @@ down. Work in place or in the cache can move its bytes faster than a copy does.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,12 +46,16 @@ class Rates:
         return asdict(self)
 
 
-# Under all that a rate depends on within a process.
-_seen: dict[tuple, Rates] = {}
+# Highest rates so far and when they were last measured, under all that a rate depends on within a process.
+_seen: dict[tuple, tuple[Rates, float]] = {}
+# A machine does not become another one within a minute.
+_LASTS_S = 60.0
 
 
 def measure(device: torch.device, dtype: torch.dtype, tiny: bool = False) -> Rates:
     """Both rates, the highest seen so far with the threads and the precision that this process computes with.
+
+    They are measured again where that is a minute ago.
 
     Args:
         device: a CPU or a CUDA device.
@@ -60,10 +65,13 @@ def measure(device: torch.device, dtype: torch.dtype, tiny: bool = False) -> Rat
     sides = TINY_SIDES if tiny else SIDES[device.type]
     size = TINY_COPY_BYTES if tiny else COPY_BYTES[device.type]
     with torch.no_grad(), _precision_of_convolutions(device):
-        now = Rates(_gemm(device, dtype, sides), _copy(device, dtype, size))
         key = (device, dtype, torch.get_num_threads(), torch.backends.cuda.matmul.fp32_precision, tiny)
-    _seen[key] = now.or_more(_seen.get(key, now))
-    return _seen[key]
+        before, at = _seen.get(key, (Rates(0.0, 0.0), -math.inf))
+        if time.monotonic() - at < _LASTS_S:
+            return before
+        found = before.or_more(Rates(_gemm(device, dtype, sides), _copy(device, dtype, size)))
+    _seen[key] = found, time.monotonic()
+    return found
 
 
 def _gemm(device: torch.device, dtype: torch.dtype, sides: Sequence[int]) -> float:

@@ -22,7 +22,7 @@ _GRADIENTS = ("reluxfast cpp", "reluxfast cuda", "autograd channels_last", "capt
 _RELEVANCE = ("reluxfast cpp", "reluxfast cuda", "zennit channels_last", "bare")
 _CAPTUM = (
     *("reluxfast cpp", "reluxfast cuda", "captum", "captum channels_last"),
-    *("captum additions", "captum additions channels_last", "bare"),
+    *("captum additions", "captum additions channels_last", "zennit channels_last", "bare"),
 )
 _ZENNIT = ("reluxfast cpp", "reluxfast cuda", "zennit", "zennit channels_last")
 _ORDERS = ("reluxfast cpp", "reluxfast cuda", "masked batch", "captum tuned", "sgemm")
@@ -53,7 +53,7 @@ def points(cases: Sequence[Case], axes: Mapping[str, Sequence[int | str]], stric
     Args:
         cases: some of `CASES`.
         axes: values by name.
-        strict: False: leave out the cases that cannot take a value, unless none can.
+        strict: False: leave out the cases that have none of the axes or cannot take a value, unless none can.
 
     Raises:
         InvalidInput: no case has the axis, or a case cannot take a value.
@@ -65,6 +65,8 @@ def points(cases: Sequence[Case], axes: Mapping[str, Sequence[int | str]], stric
     found, refused = [], None
     for case in cases:
         own = {axis: values for axis, values in axes.items() if axis in case.axes}
+        if not own and not strict:
+            continue
         for chosen in product(*own.values()):
             try:
                 found.append(at(case, **dict(zip(own, chosen, strict=True))))
@@ -88,9 +90,8 @@ def _cpu() -> list[Point]:
     found = []
     for network in ("vgg16", "resnet50"):
         found += [_large(network, method) for method in _METHODS]
-    for network in ("resnet18", "digits"):
-        found += [at(CASES[f"{network}/{method}"]) for method in _METHODS if method != "integrated_gradients"]
-    found += [at(CASES["digits/integrated_gradients"]), at(CASES["resnet18/integrated_gradients"], _GRADIENTS, batch=1)]
+    found += [_medium(method) for method in _METHODS]
+    found += [at(CASES[f"digits/{method}"]) for method in _METHODS]
     found += _sweep("resnet18", "guided_backprop", _GRADIENTS, "batch", (1, 2, 8))
     found += _sweep("resnet18", "epsilon_plus", _RELEVANCE, "batch", (1, 2, 8))
     found += _sweep("digits", "guided_backprop", _GRADIENTS, "batch", (1, 16, 64, 256))
@@ -121,12 +122,25 @@ def _large(network: str, method: str) -> Point:
     return at(case, (*_GRADIENTS, "compiled channels_last", "zennit channels_last"), batch=1)
 
 
+def _medium(method: str) -> Point:
+    """ResNet-18: everybody where the peers differ most, the better of their layouts for the rest."""
+    case = CASES[f"resnet18/{method}"]
+    if method == "integrated_gradients":
+        return at(case, _GRADIENTS, batch=1)
+    if method in ("guided_backprop", "epsilon", "epsilon_plus", "grad_cam"):
+        return at(case)
+    tuned = ("reluxfast reference", "compiled channels_last", "zennit channels_last")
+    return at(case, (*_GRADIENTS, *tuned))
+
+
 def _games() -> list[Point]:
     chosen = {name: case for name, case in games.CASES.items() if name not in ("mlp/shapley", "digits/patches")}
     # Peers take a minute for 16 rows of products.
     found = [at(case, **({"rows": 4} if "products" in name else {})) for name, case in chosen.items()]
-    several = (*_ORDERS, "masked batch compiled")
-    found += [at(CASES[name], several, outputs=10) for name in ("mlp30/shapley", "mlp100/shapley", "mlp784/shapley")]
+    # Captum takes outputs one by one: ten times as long, which one network has to show.
+    found.append(at(CASES["mlp30/shapley"], (*_ORDERS, "masked batch compiled"), outputs=10))
+    few = ("reluxfast cpp", "reluxfast cuda", "masked batch", "masked batch compiled", "sgemm")
+    found += [at(CASES[name], few, outputs=10) for name in ("mlp100/shapley", "mlp784/shapley")]
     grown = CASES["mlp/shapley"]
     found += [at(grown, _ORDERS, sweep="players", players=n) for n in (16, 64, 256)]
     return found + [at(CASES["mlp30/shapley"], _ORDERS, sweep="orders", orders=n) for n in (10, 20, 200)]

@@ -34,7 +34,7 @@ class Outcome:
         verdict: on the problem; the last one taken.
         small: verdict on the small copy.
         setup_s, first_call_s: seconds of preparation (capture, compilation, tuning) and of the first call after it.
-        held_bytes: what stays allocated after both, or, where the first call is the traced one, before it.
+        held_bytes: what stays allocated after both.
         trace: memory and operations of one call.
         seconds: one time per round.
     """
@@ -120,11 +120,13 @@ def _admit(
 
 
 def _broken(outcome: Outcome, error: Exception) -> Outcome:
-    """Who raised: not available here, but for an engine that breaks where it does not refuse."""
+    """Who raised: not available here, but for an engine that breaks, or cannot be checked, where it does not refuse."""
     if isinstance(error, Wrong):
         return replace(outcome, status="wrong", reason=_first_line(error), seconds=())
-    refuses = isinstance(error, (Unavailable, rx.ReluxfastError))
-    reason = _first_line(error) if refuses else f"{type(error).__name__}: {_first_line(error)}"
+    cause = error.__cause__ if isinstance(error, _NoReference) else error
+    refuses = isinstance(cause, (Unavailable, rx.ReluxfastError))
+    told = refuses or isinstance(error, _NoReference)
+    reason = _first_line(error) if told else f"{type(error).__name__}: {_first_line(error)}"
     if outcome.kind == "engine" and not refuses:
         traceback.print_exception(error)  # a bug, which its first line does not explain
         return replace(outcome, status="wrong", reason=reason, seconds=())
@@ -139,37 +141,39 @@ def _first_line(error: BaseException) -> str:
 def _judged(outcome: Outcome, prepared: Prepared, problem: Problem, allocated: int | None = None) -> Outcome:
     """After the first call; a floor has no values, it only gets its warm-up call. `allocated` before preparation."""
     call = _Call(prepared, problem.device)
-    on_cpu = problem.device.type == "cpu"  # elsewhere libraries try algorithms in their first call
-    first_traced = problem.first_traced and on_cpu and outcome.kind != "engine" and allocated is not None
-    held = trace.difference(trace.allocated_bytes(problem.device), allocated) if first_traced else None
     start = time.perf_counter()
-    values, traced = trace.traced(call.result, problem.device) if first_traced else (call.result(), None)
-    outcome = replace(outcome, first_call_s=time.perf_counter() - start, note=prepared.note, trace=traced)
-    if not first_traced:
-        held = trace.difference(trace.allocated_bytes(problem.device), allocated)
-        if held is not None and values is not None:
-            held -= values.nbytes  # the result is the caller's
+    values = call.result()
+    outcome = replace(outcome, first_call_s=time.perf_counter() - start, note=prepared.note)
+    held = trace.difference(trace.allocated_bytes(problem.device), allocated)
+    if held is not None and isinstance(values, Tensor):
+        held -= values.nbytes  # the result is the caller's
     return _with_verdict(replace(outcome, held_bytes=held), values, prepared.computes, problem)
 
 
 def _with_verdict(outcome: Outcome, values: Tensor | None, computes: str | None, problem: Problem) -> Outcome:
     if computes is None:
         return replace(outcome, status="floor")
+    if not isinstance(values, Tensor):
+        raise TypeError(f"values are a {type(values).__name__}, not a tensor")
     try:
         verdict = problem.judge(values, computes)
     except Exception as error:
-        raise Unavailable(f"no float64 reference: {type(error).__name__}: {_first_line(error)}") from error
+        raise _NoReference(f"no float64 reference: {type(error).__name__}: {_first_line(error)}") from error
     status = "ok" if verdict.reason is None else "wrong"
     return replace(outcome, status=status, computes=computes, verdict=verdict, reason=verdict.reason)
 
 
+class _NoReference(Exception):
+    """What values would be held against cannot be computed."""
+
+
 def _again(outcome: Outcome, call: _Call, problem: Problem, seconds: list[float], time_wrong: bool) -> Outcome:
-    """Values of the last round, or of one call more for memory and operations; a wrong engine loses its times."""
+    """After the rounds: values once more, with memory and operations noted; a wrong engine loses its times."""
     try:
         if call.error is not None:
             raise call.error
-        values, traced = call.values, outcome.trace
-        if traced is None and max(seconds, default=0.0) < _TRACED_S:
+        values, traced = call.values, None
+        if max(seconds, default=0.0) < _TRACED_S:
             values, traced = trace.traced(call.result, problem.device)
         if outcome.status != "wrong":
             outcome = _with_verdict(outcome, values, call.prepared.computes, problem)
@@ -204,4 +208,4 @@ class _Call:
         try:
             self.values = self.result()
         except Exception as error:
-            self.error = error
+            self.error = error.with_traceback(None)  # whose frames would keep what was allocated

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import reluxfast as rx
-from reluxfast.benchmarks import memory, rows
+from reluxfast.benchmarks import memory, rows, trace
 from reluxfast.benchmarks.case import Conditions
 from reluxfast.benchmarks.fresh import answer, in_fresh_process
 from reluxfast.benchmarks.maps.networks import NETWORKS
@@ -54,9 +54,9 @@ def kept_by_engine(problem: MapProblem) -> dict[str, int | None]:
     allocated_now, after = memory.allocated_bytes(), memory.live_storages()
     return {
         "kept": memory.new_bytes(after, before),
-        "kept_allocator": _difference(allocated_now, allocated),
+        "kept_allocator": trace.difference(allocated_now, allocated),
         "claimed": tape.nbytes,
-        "held": _difference(allocated, at_start),
+        "held": trace.difference(allocated, at_start),
     }
 
 
@@ -66,7 +66,7 @@ def kept_by_autograd(problem: MapProblem) -> dict[str, int | None]:
     x = problem.x.detach().requires_grad_(True)
     allocated = memory.allocated_bytes()
     output = problem.model(x)
-    difference = _difference(memory.allocated_bytes(), allocated)
+    difference = trace.difference(memory.allocated_bytes(), allocated)
     del output
     return {"kept": kept, "kept_allocator": difference, "claimed": None, "held": None}
 
@@ -82,10 +82,6 @@ def peak_of(problem: MapProblem, provider: str) -> int:
     with quiet_peers():
         prepared.call()
     return memory.high_water_bytes() - start
-
-
-def _difference(after: int | None, before: int | None) -> int | None:
-    return None if after is None or before is None else after - before
 
 
 def _work(task: dict[str, Any]) -> None:

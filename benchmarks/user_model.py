@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from reluxfast.benchmarks.case import Case, Conditions, Point, at
-from reluxfast.benchmarks.maps.problem import METHODS, STEPS, MapProblem
+from reluxfast.benchmarks.maps.problem import DTYPES, METHODS, STEPS, MapProblem
 from reluxfast.benchmarks.problem import Axes
 from reluxfast.errors import InvalidInput
 from reluxfast.input_file import read_inputs
@@ -21,7 +21,7 @@ from reluxfast.program_file import load_program, row_shape
 
 # Grad-CAM reads the map of a module, and a program has none that peers could hook.
 OFFERED = tuple(method for method in METHODS if method != "grad_cam")
-_DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
+_DTYPES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def points_of(model: str | None, inputs: str | None, methods: Sequence[str] | None, target: int | str) -> list[Point]:
@@ -54,7 +54,7 @@ def points_of(model: str | None, inputs: str | None, methods: Sequence[str] | No
     for method in wanted:
         own = axes | ({"steps": STEPS} if method == "integrated_gradients" else {})
         make = partial(_problem, program=program, x=x, target=target, method=method)
-        made.append(at(Case(f"{Path(model).stem}/{method}", "maps", f"{method} of {model}", own, make)))
+        made.append(at(Case(f"model-{Path(model).stem}/{method}", "maps", f"{method} of {model}", own, make)))
     return made
 
 

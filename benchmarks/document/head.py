@@ -18,11 +18,12 @@ typed by hand.
 
 - *Right or not timed*: before and after it is timed a provider's values are compared with a float64 computation; the
   error stands in its row. Who is wrong is listed as wrong.
-- *Interleaved*: providers run in turns, A B C A B C, in one process. **ms** is the median of a call, the band beside it
-  20-80 % of the rounds (of five or fewer their range); **over engine** is the time over the engine's, taken within each
-  round: above 1x is slower than the engine, below 1x faster.
+- *Interleaved*: providers run in turns, A B C A B C, in one process; who takes long drops out after some rounds, the
+  others go on. **ms** is the median of a call over all rounds that the provider was part of, the band beside it
+  20-80 % of them (of five or fewer their range); **over engine** is the time over the engine's, taken within each round
+  of both: above 1x is slower than the engine, below 1x faster.
 - *of floor*: the least time that this machine needs for the arithmetic and the memory traffic of the case, at the
-  highest rates of its matrix product and of its copy seen in the run, over the time taken.
+  highest rates of its matrix product and of its copy that the run had seen by then, over the time taken.
 - *bare*, *sgemm*, *bare forward* are no providers but the library calls of the walk alone, with nothing between them.
 - *peak MB* is memory beyond model and input during a call, *ops* the operations that PyTorch dispatches (kernels on a
   GPU).

@@ -45,7 +45,7 @@ def _line(point: Sequence[Row]) -> list[tuple[str, ...]]:
     if engine is None:
         return []
     peers = [row for row in point if row["kind"] == "peer" and timed(row) and _same(row, engine)]
-    best = min(peers, key=lambda row: row["median_ms"], default=None)
+    best = min(peers, key=lambda row: row["over_base"]["median"], default=None)
     name = f"{network_of(engine['case'])} {method_of(engine['case'])}"
     own = (f"**{digits(engine['median_ms'])}**", span(engine["p20_ms"], engine["p80_ms"]), error_of(engine))
     over_bare = times(engine.get("over_bare"))

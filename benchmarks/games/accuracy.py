@@ -19,7 +19,7 @@ from torch import Tensor
 from reluxfast.benchmarks.case import Case, Conditions
 from reluxfast.benchmarks.games import walk
 from reluxfast.benchmarks.games.exact import enumerated
-from reluxfast.benchmarks.games.networks import Game, interacting, trained
+from reluxfast.benchmarks.games.networks import TEST_ROWS, Game, interacting, trained
 from reluxfast.benchmarks.games.providers import engine, masked, peers
 from reluxfast.benchmarks.games.providers.sampler import Sampler
 from reluxfast.benchmarks.games.search import orders_for
@@ -34,6 +34,7 @@ from reluxfast.benchmarks.problem import (
     Wrong,
     compared_on,
 )
+from reluxfast.errors import InvalidInput
 
 COMPUTES = "shapley"
 SEEDS = 4
@@ -124,6 +125,8 @@ class Accuracy(Problem):
             return (sum(squares) / SEEDS) ** 0.5
 
         orders, reached = orders_for(error, self.wanted, self.most)
+        if not math.isfinite(reached):
+            raise Wrong(f"values of {orders} orders are not finite")
         if not reached <= self.wanted:
             said = f"its error is still {100 * reached:.2g} % of the range at {orders} orders"
             fewer = max(2, orders // 4 // 2 * 2)
@@ -187,7 +190,21 @@ def _case(name: str, network: Callable[..., Game], players: int, rows: int, back
     about = f"time until Shapley values are right, {players} players, {backgrounds} background row(s)"
     axes: dict[str, int | str] = {"rows": rows, "percent": 2}
     how = {"network": network, "players": players, "backgrounds": backgrounds}
-    return Case(f"accuracy/{name}{players}{behind}", "games", about, axes, partial(make, **how))
+    return Case(
+        f"accuracy/{name}{players}{behind}",
+        "games",
+        about,
+        axes,
+        partial(make, **how),
+        partial(_check, network=network),
+    )
+
+
+def _check(axes: Axes, network: Callable[..., Game]) -> None:
+    if network is trained and axes["rows"] > TEST_ROWS:
+        raise InvalidInput(
+            "rows", f"must be at most {TEST_ROWS}, the rows of the data that are not trained on", axes["rows"]
+        )
 
 
 CASES: dict[str, Case] = {

@@ -62,6 +62,10 @@ class Game:
         return (numbers + self.x.numel() * self.outputs) * self.x.element_size()
 
 
+# Of the breast cancer data.
+TEST_ROWS = 143
+
+
 def drawn(players: int, hidden: tuple[int, int], rows: int, outputs: int = 1, seed: int = 0) -> Game:
     """Weights as torch draws them, biases included, standard normal rows and one background row."""
     generator = torch.Generator().manual_seed(seed)

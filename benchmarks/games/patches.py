@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import torch
@@ -57,6 +57,7 @@ class PatchProblem(Problem):
     functional: bool = False
     seed: int = 0
     unit: str = "evaluations"
+    copied_bytes: int = field(default=0, init=False, repr=False)
 
     @property
     def orders(self) -> int:
@@ -91,7 +92,7 @@ class PatchProblem(Problem):
     def channels_last(self) -> tuple[nn.Module, Tensor]:
         """A frozen copy of the model and the image, both in channels-last order."""
         model = copy.deepcopy(self.model).to(memory_format=torch.channels_last).requires_grad_(False)
-        return model, self.x.clone(memory_format=torch.channels_last)
+        return self.counted(model, self.x.clone(memory_format=torch.channels_last))
 
     def providers(self) -> Mapping[str, Provider]:
         """See `games.providers.patches`."""

@@ -10,12 +10,15 @@ def orders_for(error: Callable[[int], float], wanted: float, most: int) -> tuple
     """How many orders, `most` at most, bring the error to `wanted`, and the error they have; orders come in pairs.
 
     Squared errors fall with the number of orders, so that one look at an error says about where to look next. What is
-    returned lies above `wanted` only where `most` orders do.
+    returned lies above `wanted` only where `most` orders do, where 14 looks did not find out, or where the error is no
+    finite number.
     """
     orders, too_few = min(16, most), 0
     best: tuple[int, float] | None = None
     for _ in range(14):
-        found = error(orders)
+        looked, found = orders, error(orders)
+        if not math.isfinite(found):
+            break
         needed = 2 * math.ceil(orders * (found / wanted) ** 2 / 2)
         if found <= wanted:
             best = orders, found
@@ -31,4 +34,4 @@ def orders_for(error: Callable[[int], float], wanted: float, most: int) -> tuple
             orders = min(most, max(needed, too_few + 2) if best is None else 2 * round((too_few + best[0]) / 4))
             if best is not None and orders in (too_few, best[0]):
                 break
-    return best or (orders, found)
+    return best or (looked, found)

@@ -251,8 +251,8 @@ NETWORKS: dict[str, Network] = {
     network.name: network
     for network in (
         Network("vgg16", vgg16, 3, 224, 32, {"width": 4, "n_classes": 10}, "features.29", 32),
-        Network("resnet50", resnet50, 3, 224, 32, {"width": 4, "n_classes": 10}, "layer4"),
-        Network("resnet18", resnet18, 3, 224, 32, {"width": 4, "n_classes": 10}, "layer4"),
+        Network("resnet50", resnet50, 3, 224, 32, {"width": 4, "n_classes": 10}, "layer4", 2),
+        Network("resnet18", resnet18, 3, 224, 32, {"width": 4, "n_classes": 10}, "layer4", 2),
         Network("digits", DigitsCNN, 1, 8, 8, {"width": 4}, "features.6", 4, 4),
         Network("stack", Stack, 3, 64, 16, {"width": 4}, "features", 2),
     )

@@ -62,7 +62,6 @@ class MapProblem(Problem):
     tiny: bool = False
     unit: str = "images"
     copied_bytes: int = field(default=0, init=False, repr=False)
-    first_traced: bool = field(default=True, init=False, repr=False)
     _references: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -72,7 +71,7 @@ class MapProblem(Problem):
 
     def own_copy(self) -> tuple[nn.Module, Tensor]:
         """A copy of model and images for a peer that writes into what it explains."""
-        return self._counted(copy.deepcopy(self.model), self.x.clone())
+        return self.counted(copy.deepcopy(self.model), self.x.clone())
 
     def channels_last(self) -> tuple[nn.Module, Tensor]:
         """A frozen copy of the model and a copy of the images, both in channels-last order.
@@ -83,12 +82,7 @@ class MapProblem(Problem):
         if self.x.dim() != 4:
             raise Unavailable(f"channels_last is an order of images (N, C, H, W), and these are {tuple(self.x.shape)}")
         model = copy.deepcopy(self.model).to(memory_format=torch.channels_last).requires_grad_(False)
-        return self._counted(model, self.x.clone(memory_format=torch.channels_last))
-
-    def _counted(self, model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
-        """A user would convert the model that is there: the copy is no memory of the peer."""
-        self.copied_bytes += sum(t.nbytes for t in (x, *model.parameters(), *model.buffers()))
-        return model, x
+        return self.counted(model, self.x.clone(memory_format=torch.channels_last))
 
     def bounds(self) -> dict[str, Tensor]:
         """Lowest and highest value of each channel of the images, (C, 1, 1), for the box rule."""
@@ -135,10 +129,8 @@ def make(axes: Axes, conditions: Conditions, *, network: Network, method: str) -
     axes = {**axes, **(_tiny_axes(axes, network, method) if conditions.tiny else {})}
     how = {"tiny": conditions.tiny, "functional": conditions.functional, "seed": conditions.seed}
     options = {"depth": axes["depth"]} if "depth" in axes else {}
-    model = build_model(network, axes["size"], **how, **options)
     merged_eps = method in LRP_COMPOSITES
-    if merged_eps:
-        move_eps_into_variance_(model)
+    model = copy.deepcopy(_drawn(network, axes["size"], merged_eps, tuple({**how, **options}.items())))
     steps = axes.get("steps", STEPS)
     if conditions.tiny:
         x = _steady_images(model, axes, network, conditions.seed, references.gradient_points(method, steps))
@@ -149,6 +141,15 @@ def make(axes: Axes, conditions: Conditions, *, network: Network, method: str) -
     with torch.no_grad():
         target = model(x).argmax(dim=1)
     return MapProblem(network, method, model, x, target, axes, network.layer, steps=steps, merged_eps=merged_eps, **how)
+
+
+@lru_cache(maxsize=1)
+def _drawn(network: Network, size: int, merged_eps: bool, options: tuple[tuple[str, int], ...]) -> nn.Module:
+    """Kept, as drawing and calibrating weights takes seconds: one point of a network follows another."""
+    model = build_model(network, size, **dict(options))
+    if merged_eps:
+        move_eps_into_variance_(model)
+    return model
 
 
 def _steady_images(model: nn.Module, axes: Axes, network: Network, seed: int, points: Sequence[float]) -> Tensor:

@@ -59,7 +59,8 @@ class ConvMap:
         # several, and lays out anew at every call what is not as it wants it.
         points = self._packed and unit and groups == 1 and set(weight.shape[2:]) == {1} and not any(self.padding)
         self._points = LinearMap(weight.flatten(1), bias, native, pack_from=0) if points else None
-        few = self._packed and not points and groups == 1 and weight.shape[1] <= MOST_CHANNELS and set(self.dilation) == {1}
+        few = self._packed and not points and weight.shape[1] <= MOST_CHANNELS
+        few = few and groups == 1 and set(self.dilation) == {1}
         self._blocked = BlockedGradient(self.weight, self.stride, self.padding) if few else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -41,18 +41,21 @@ def test_points_are_every_combination_of_axes_that_a_case_has():
 
 
 def test_values_that_a_case_cannot_take_are_refused_before_anything_is_measured():
-    cases = registry.select(["vgg16/gradient", "digits/gradient", "mlp30/shapley"])
+    cases = registry.select(["vgg16/gradient", "digits/gradient", "mlp30/shapley", "mlp/shapley", "accuracy/cancer12"])
     for axes, message in (
         ({"dtype": ["bfloat16"]}, "dtype must be one of float32, float64 here, got 'bfloat16'"),
         ({"size": [16]}, "size must be 32 or more, for vgg16, got 16"),
         ({"size": [34]}, "size must be 4 or more, by 4, for digits, got 34"),
         ({"orders": [7]}, "orders must be an even number"),
+        ({"players": [2]}, "players must be 3 or more"),
+        ({"percent": [2], "rows": [144]}, "rows must be at most 143"),
         ({"batch": ["many"]}, "batch must be an integer from 1 on, got 'many'"),
     ):
         with pytest.raises(InvalidInput, match=message):
             registry.points(cases, axes)
     found = registry.points(cases, {"dtype": ["bfloat16"]}, strict=False)  # who can
     assert [point.case.name for point in found] == ["vgg16/gradient", "digits/gradient"]
+    assert {point.case.name for point in registry.points(cases, {"batch": [3]})} == {case.name for case in cases}
     with pytest.raises(InvalidInput, match="dtype must be one of float32, float64, bfloat16 here, got 'float16'"):
         registry.points(cases, {"dtype": ["float16"]}, strict=False)
 

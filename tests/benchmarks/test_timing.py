@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from reluxfast.benchmarks.timing import Rounds, Stats, interleave, paired_ratio, summarise
+from reluxfast.benchmarks.timing import Rounds, Stats, interleave, paired_ratio, settled_heap, summarise
 
 
 def test_summarise_takes_the_outer_order_statistics():
@@ -100,6 +100,15 @@ def test_garbage_is_collected_between_calls_but_not_what_was_there():
 
     interleave({"a": make, "b": lambda: alive.append(alive[-1]() is None)}, Rounds.exactly(2))
     assert alive[1] is True and alive[3] is True and gc.get_freeze_count() == 0
+
+
+def test_a_settled_heap_is_settled_once():
+    with settled_heap():
+        count = gc.get_freeze_count()
+        with settled_heap():
+            assert gc.get_freeze_count() == count > 0
+        assert gc.get_freeze_count() == count
+    assert gc.get_freeze_count() == 0
 
 
 def test_rounds_refuse_none():

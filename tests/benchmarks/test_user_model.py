@@ -41,7 +41,7 @@ def rows(digits, tmp_path_factory):
 
 def test_the_engine_is_right_with_every_method(rows):
     found = {row["case"]: row["status"] for row in rows if row["provider"] == "reluxfast reference"}
-    assert found == {f"digits/{method}": "ok" for method in user_model.OFFERED}
+    assert found == {f"model-digits/{method}": "ok" for method in user_model.OFFERED}
     assert all(row["axes"]["batch"] == 2 and row["axes"]["size"] == 8 for row in rows)
     assert all(row["flop"] > 0 for row in rows)
 
@@ -105,3 +105,6 @@ def test_a_program_of_a_fixed_batch(tmp_path, capsys):
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert len(rows) == 6 and {row["status"] for row in rows} == {"ok"}
     assert cli.main([*ask, "--input", str(tmp_path / "x.npy"), *methods[4:], "--provider", "autograd"]) == 0
+    row = json.loads((tmp_path / "rows.jsonl").read_text().splitlines()[-1])
+    # All steps at once are more rows than the program takes.
+    assert row["status"] == "ok" and row["note"] == "1 steps at once"

@@ -59,6 +59,7 @@ def values(game: Game, given: Draws, at_once: int, along: Marginals = marginals)
 
 def compiled() -> Marginals:
     """`marginals` by torch.compile, for batches of any size."""
+    torch.compiler.reset()  # each problem from scratch: after eight networks it would silently run as it is written
     return torch.compile(marginals, dynamic=True)
 
 
