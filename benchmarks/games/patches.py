@@ -89,8 +89,9 @@ class PatchProblem(Problem):
         """Images through the network: inner coalitions of every order, x and the baseline."""
         return self.orders * (self.count - 1) + 2
 
+    @cached_property
     def channels_last(self) -> tuple[nn.Module, Tensor]:
-        """A frozen copy of the model and the image, both in channels-last order."""
+        """A frozen copy of the model and the image, both in channels-last order, for all who only read them."""
         model = copy.deepcopy(self.model).to(memory_format=torch.channels_last).requires_grad_(False)
         return self.counted(model, self.x.clone(memory_format=torch.channels_last))
 

@@ -1,5 +1,5 @@
 """Maps: a value for each pixel of an image."""
 
-from reluxfast.benchmarks.maps.problem import CASES
+from reluxfast.benchmarks.maps.problem import CASES, LRP_COMPOSITES
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "LRP_COMPOSITES"]

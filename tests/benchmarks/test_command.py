@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -120,6 +121,27 @@ def test_stored_rows_are_shown_compared_and_drawn(bench, tmp_path):
     code, out, err = bench("--rows", str(first), "--plot")
     assert code == 0 and "doubling/plain: batch 100" in out and "picture: " in err
     assert list(bench.out.glob("*.png")) and (first / "rows.jsonl").read_text() == before
+
+
+def test_json_is_for_rows(bench):
+    for others in (["--list"], ["--compare", "a", "b"]):
+        code, _, err = bench("--json", *others)
+        assert code == 2 and f"--json prints rows, got {others[0]}" in err
+
+
+def test_resume_measures_again_what_was_asked_for_otherwise(bench, monkeypatch):
+    monkeypatch.setattr(rows, "_commit", lambda: "0123456789ab")
+    bench("--case", "doubling", "--rounds", "1", "--provider", "peer")
+    bench("--case", "doubling", "--rounds", "1", "--resume")
+    bench("--case", "doubling", "--rounds", "2", "--resume")
+    bench("--case", "doubling", "--rounds", "2", "--resume")
+    assert len(stored(bench.out)) == 1 + 5 + 5
+
+
+def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "__file__", str(tmp_path / "site-packages" / "reluxfast" / "benchmarks" / "rows.py"))
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)  # the repository that the environment lies in
+    assert rows._commit() is None
 
 
 def test_the_list_names_cases_and_axes(bench):

@@ -67,6 +67,15 @@ def test_rows_of_one_side_are_named():
     assert "only in B:\n  resnet18/patches" in compare_text(compare(rest, rows))
 
 
+def test_runs_that_have_nothing_in_common():
+    other = _two(environment=ENVIRONMENT | {"threads": 1})
+    text = compare_text(compare(_two(), other))
+    assert (
+        "no row of one is found in the other: they have to have the same case, axes, provider, device, threads" in text
+    )
+    assert "no row of one" not in compare_text(compare(_two(), _two()))
+
+
 def test_a_provider_that_became_wrong():
     before = _two()
     after = [before[0], {**before[1], "status": "wrong", "error": 3.0}]

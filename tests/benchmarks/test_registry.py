@@ -79,11 +79,13 @@ def test_suites_have_no_point_twice(device):
 def test_the_cpu_suite_covers_what_is_promised():
     points = registry.suite("cpu", False)
     names = {p.case.name for p in points}
-    assert {f"{network}/{method}" for network in NETWORKS for method in METHODS} <= names
+    missing = {f"{network}/{method}" for network in NETWORKS for method in METHODS} - names
+    left_out = ("gradient", "deconvnet", "grad_cam", "integrated_gradients")
+    assert missing == {f"vgg16/{method}" for method in left_out}
     for axis in ("batch", "size", "depth", "players", "orders"):
         # with the case's own value, where everybody is compared
         swept = {p.axes[axis] for p in points if p.sweep == axis}
         assert len(swept) >= 3, axis
     assert {p.axes["dtype"] for p in points if "dtype" in p.axes} == {"float32", "float64", "bfloat16"}
     assert {p.axes["outputs"] for p in points if "outputs" in p.axes} == {1, 10}
-    assert [p.case.name for p in points if p.providers and "algebra" in p.providers] == ["resnet50/epsilon_plus"]
+    assert [p.case.name for p in points if p.providers and "algebra" in p.providers] == ["resnet18/epsilon_plus"]

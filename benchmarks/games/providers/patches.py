@@ -5,7 +5,7 @@ All but the engine run the network in channels-last order, at the fastest of som
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -43,8 +43,11 @@ def _forward(model: nn.Module, batch: Tensor, at_once: int) -> None:
         model(some)
 
 
-def _tuned(problem: PatchProblem, model: nn.Module) -> int:
+@lru_cache(maxsize=2)  # an image and its small copy
+def _tuned(problem: PatchProblem) -> int:
+    """The fastest batch of bare passes: everybody who runs the network himself has the same one."""
     sizes = _sizes(problem)
+    model, _ = problem.channels_last
     shape = (max(_TRIED, *sizes), *problem.x.shape[1:])
     batch = torch.randn(shape).to(problem.device).contiguous(memory_format=torch.channels_last)
     return fastest(partial(_forward, model, batch), sizes, problem.device, 0.3)
@@ -54,9 +57,9 @@ class MaskedForward:
     """Outputs of coalitions: masked images are written out, `at_once` of them to a batch."""
 
     def __init__(self, problem: PatchProblem):
-        self._model, self._x = problem.channels_last()
+        self._model, self._x = problem.channels_last
         self._labels, self._target = problem.labels[0], problem.target
-        self.at_once = _tuned(problem, self._model)
+        self.at_once = _tuned(problem)
 
     @torch.no_grad()
     def __call__(self, present: Tensor) -> Tensor:
@@ -87,7 +90,7 @@ def _masked(problem: PatchProblem) -> Prepared:
 
 def _captum(problem: PatchProblem) -> Prepared:
     explainer_of = peers.shapley_value_sampling()
-    model, x = problem.channels_last()
+    model, x = problem.channels_last
     explainer, labels = explainer_of(model), problem.labels.expand(x.shape).contiguous()
     first = [int((problem.labels.flatten() == player).nonzero()[0]) for player in range(problem.count)]
 
@@ -121,8 +124,8 @@ def _shap(problem: PatchProblem) -> Prepared:
 
 
 def _bare(problem: PatchProblem) -> Prepared:
-    model, _ = problem.channels_last()
-    at_once = _tuned(problem, model)
+    model, _ = problem.channels_last
+    at_once = _tuned(problem)
     batch = torch.randn(problem.amount, *problem.x.shape[1:]).to(problem.device)
     batch = batch.contiguous(memory_format=torch.channels_last)
     return Prepared(partial(_forward, model, batch, at_once), None, f"{at_once} images a batch")
