@@ -82,7 +82,7 @@ class Problem(ABC):
     copied_bytes: int = 0
 
     def counted(self, model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
-        """Both as they are, copies for a provider. A user would convert what is there: they are no memory of his."""
+        """Both as they are, copies for a provider. A user would convert what is there: they are not its memory."""
         self.copied_bytes += sum(t.nbytes for t in (x, *model.parameters(), *model.buffers()))
         return model, x
 

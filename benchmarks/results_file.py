@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reluxfast.benchmarks.problem import ON_REQUEST
 from reluxfast.errors import InvalidInput
 
 Row = Mapping[str, Any]
@@ -86,6 +87,11 @@ def points(rows: Iterable[Row]) -> list[list[Row]]:
         case, axes, _, *place = identity(row)
         found.setdefault((case, axes, *place, row.get("sweep", ""), bool(row.get("tiny"))), []).append(row)
     return list(found.values())
+
+
+def is_peer(row: Row) -> bool:
+    """Whether the row is of another library: who takes part on request is a step between a peer and the engine."""
+    return row["kind"] == "peer" and row["provider"] not in ON_REQUEST
 
 
 def timed(row: Row) -> bool:

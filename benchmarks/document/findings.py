@@ -8,7 +8,7 @@ from reluxfast.benchmarks.bars import HEADER, MET, cells, evaluate, tally
 from reluxfast.benchmarks.comparison import Pair, compare, summary
 from reluxfast.benchmarks.comparison import name as pair_name
 from reluxfast.benchmarks.document.text import joined, md_table, where
-from reluxfast.benchmarks.results_file import Row, timed
+from reluxfast.benchmarks.results_file import Row, is_peer, timed
 from reluxfast.benchmarks.wording import NONE, digits, error, listed, span, times
 
 Points = Sequence[Sequence[Row]]
@@ -52,7 +52,7 @@ def losses(every: Points) -> str:
 
 def _beats(row: Row) -> bool:
     ratio = row.get("over_base")
-    return row["kind"] == "peer" and timed(row) and ratio is not None and ratio["median"] < 1
+    return is_peer(row) and timed(row) and ratio is not None and ratio["median"] < 1
 
 
 def _clear(row: Row) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reluxfast.benchmarks.document.text import joined, md_table
-from reluxfast.benchmarks.results_file import Row, points, timed
+from reluxfast.benchmarks.results_file import Row, is_peer, points, timed
 from reluxfast.benchmarks.wording import digits, error_of, listed, method_of, network_of, setting, span, times
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -44,7 +44,7 @@ def _line(point: Sequence[Row]) -> list[tuple[str, ...]]:
     engine = next((row for row in point if row["kind"] == "engine" and timed(row)), None)
     if engine is None:
         return []
-    peers = [row for row in point if row["kind"] == "peer" and timed(row) and _same(row, engine)]
+    peers = [row for row in point if is_peer(row) and timed(row) and _same(row, engine)]
     best = min(peers, key=lambda row: row["over_base"]["median"], default=None)
     name = f"{network_of(engine['case'])} {method_of(engine['case'])}"
     own = (f"**{digits(engine['median_ms'])}**", span(engine["p20_ms"], engine["p80_ms"]), error_of(engine))

@@ -143,7 +143,7 @@ def make(axes: Axes, conditions: Conditions, *, network: Network, method: str) -
     return MapProblem(network, method, model, x, target, axes, network.layer, steps=steps, merged_eps=merged_eps, **how)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # a network and its small copy
 def _drawn(network: Network, size: int, merged_eps: bool, options: tuple[tuple[str, int], ...]) -> nn.Module:
     """Kept, as drawing and calibrating weights takes seconds: one point of a network follows another."""
     model = build_model(network, size, **dict(options))

@@ -190,6 +190,12 @@ def test_write_and_check(project, capsys):
     assert main(["--check"], document, results, readme) == 1 and "README.md differs" in capsys.readouterr().err
 
 
+def test_a_step_between_peer_and_engine_is_no_peer():
+    rows = point("vgg16/epsilon_plus", IMAGES, {"reluxfast cpp": 10.0, "zennit": 30.0, "algebra": 5.0})
+    assert "zennit 30.0" in headline(rows) and "algebra" not in headline(rows)
+    assert "No right peer was faster" in markdown(rows)
+
+
 def test_the_readme_shows_the_fastest_right_peer():
     rows = point("vgg16/guided_backprop", IMAGES, {"reluxfast cpp": 3.0, "captum": 9.0, "captum channels_last": 6.0})
     rows += point("vgg16/guided_backprop", {**IMAGES, "batch": 8}, {"reluxfast cpp": 5.0}, sweep="batch")
