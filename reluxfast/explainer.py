@@ -221,14 +221,15 @@ def _result(
 ) -> Attribution:
     explained = run.selected(outcome.output) if outcome.explained is None else outcome.explained
     finite = explained.isfinite()
-    if not bool(finite.all()):
+    whole = bool(finite.all())
+    if not whole:
         count = int((~finite).sum())
         warnings.warn(
             f"{count} explained output(s) are NaN or infinite; their attributions are NaN", UserWarning, stacklevel=5
         )
 
     def finish(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        if not bool(finite.all()):
+        if not whole:
             bad = ~finite.view(*finite.shape, *[1] * (value.dim() - finite.dim()))
             value = value.masked_fill(bad, float("nan"))
         return laid_out_like(value if outcome.attached else value.detach(), like)

@@ -28,12 +28,14 @@ def structure(model: nn.Module, within: frozenset[int] = frozenset()) -> tuple:
         model: what is looked at.
         within: identities of modules that it is being looked at in.
     """
-    within = within | {id(module) for module in model.modules()}
+    places: list[tuple[int, str, nn.Module]] = []
+    _collect(model, "", 0, places)
+    within = within | {id(module) for *_, module in places}
     first: dict[int, int] = {}  # tensor -> number of its first place
     found: list[Any] = []
-    for name, module in model.named_modules(remove_duplicate=False):
+    for depth, name, module in places:
         state = module.__dict__
-        found += (name, type(module))
+        found += (depth, name, type(module))
         for key, value in state.items():
             if key not in _BOOKKEEPING:
                 found.append((key, value if type(value) in _PLAIN else _trace(value, _DEPTH, within)))
@@ -44,6 +46,14 @@ def structure(model: nn.Module, within: frozenset[int] = frozenset()) -> tuple:
             for key, tensor in tensors.items():
                 found.append((key, None if tensor is None else first.setdefault(id(tensor), len(first))))
     return tuple(found)
+
+
+def _collect(module: nn.Module, name: str, depth: int, places: list[tuple[int, str, nn.Module]]) -> None:
+    """Every place of a module in the model, parents first: how deep, under which name, which module."""
+    places.append((depth, name, module))
+    for its_name, child in module._modules.items():
+        if child is not None:
+            _collect(child, its_name, depth + 1, places)
 
 
 def _sample(tensor: torch.Tensor) -> bytes:
@@ -57,6 +67,8 @@ def _sample(tensor: torch.Tensor) -> bytes:
 def _trace(value: Any, depth: int, within: frozenset[int]) -> Any:
     if type(value) in _PLAIN:
         return value
+    if depth and type(value) in (tuple, list) and _PLAIN.issuperset(map(type, value)):
+        return type(value), tuple(value)
     if isinstance(value, torch.Tensor):
         return id(value), 0 if value.is_inference() else value._version, value.data_ptr(), _sample(value)
     if isinstance(value, nn.Module) and id(value) in within:

@@ -73,11 +73,12 @@ def check_like(
 
 def warn_not_finite(inputs: Sequence[torch.Tensor]) -> None:
     """Warns with the number of NaN and infinite elements."""
+    if all(bool(x.isfinite().all()) for x in inputs):
+        return
     nan = sum(int(x.isnan().sum()) for x in inputs)
     inf = sum(int(x.isinf().sum()) for x in inputs)
-    if nan or inf:
-        warnings.warn(
-            f"x holds {nan} NaN and {inf} infinite elements; rows whose explained output is not finite get NaN",
-            UserWarning,
-            stacklevel=4,
-        )
+    warnings.warn(
+        f"x holds {nan} NaN and {inf} infinite elements; rows whose explained output is not finite get NaN",
+        UserWarning,
+        stacklevel=4,
+    )

@@ -40,11 +40,19 @@ def integrated_gradients(run: Run, baseline: Any = None, n_steps: int = 50, quad
     means = path_gradients(gradients, bases, differences, nodes, weights)
     values = [run.over_classes(d) * g for d, g in zip(differences, means, strict=True)]
     output = run.outputs()
-    base = run.selected(run.outputs(bases))
+    base = run.selected(_base_output(run, bases))
     lead = 1 if run.single else 2
     gap = sum(v.flatten(lead).sum(lead) for v in values) - (run.selected(output) - base)
     facts = {"completeness_gap": gap}
     return Outcome(values, output, facts, base_value=base, n_evaluations=len(nodes) + 2)
+
+
+def _base_output(run: Run, bases: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Output (N, ...) at the baseline; one row that stands for all is run once."""
+    if run.context or any(b.stride(0) for b in bases):
+        return run.outputs(bases)
+    output = run.outputs([b[:1] for b in bases])
+    return output.expand(run.rows, *output.shape[1:])
 
 
 def path_gradients(

@@ -129,7 +129,7 @@ class Run:
         """
         given = self.arguments(inputs)
         times_each = given[0].shape[0] // max(self.rows, 1)
-        flat = None if self.seed is not None or self.flat is None else self.flat.repeat(times_each, 1)
+        flat = None if self.seed is not None or self.flat is None else _repeated(self.flat, times_each)
         plan = self.engine.plan(self.native, stops, rules)
 
         def seeds(output: torch.Tensor, start: int) -> Iterator[tuple[torch.Tensor, int]]:
@@ -166,7 +166,7 @@ class Run:
         if not self.context:
             return given
         times = given[0].shape[0] // max(self.rows, 1)
-        context = [c if times == 1 else c.repeat(times, *[1] * (c.dim() - 1)) for c in self.context]
+        context = [_repeated(c, times) for c in self.context]
         by_name = dict(zip(self.engine.graph.explained, given, strict=True))
         others = (name for name in self.engine.graph.inputs if name not in by_name)
         by_name |= dict(zip(others, context, strict=True))
@@ -189,7 +189,7 @@ class Run:
         if self.flat is None:
             return output
         times = output.shape[0] // max(self.rows, 1)
-        flat = self.flat.repeat(times, 1).to(output.device)
+        flat = _repeated(self.flat, times).to(output.device)
         return output.reshape(output.shape[0], -1).gather(1, flat).sum(1)
 
     def input_signals(self, walked: Walked) -> list[torch.Tensor]:
@@ -199,3 +199,8 @@ class Run:
     def over_classes(self, x: torch.Tensor) -> torch.Tensor:
         """(N, ...) shaped to be combined with signals: (N, 1, ...) when every class is explained."""
         return x if self.single else x.unsqueeze(1)
+
+
+def _repeated(x: torch.Tensor, times: int) -> torch.Tensor:
+    """All rows of `x` so many times."""
+    return x if times == 1 else x.repeat(times, *[1] * (x.dim() - 1))

@@ -81,11 +81,26 @@ _IMPLEMENTATIONS: dict[str, tuple[Callable, Callable, Callable]] = {
 }
 
 
+def _below_autograd(operator: Callable) -> Callable:
+    """The operator for calls that record no gradients: without the dispatcher's visit to Python for them."""
+
+    def call(*args):
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*args)
+
+    return call
+
+
+_UNRECORDED: dict[str, Callable] = {name: _below_autograd(op) for name, (op, *_) in _IMPLEMENTATIONS.items()}
+
+
 def _implementation(name: str, x: Tensor) -> Callable:
     operator, reference, triton = _IMPLEMENTATIONS[name]
     # A compiled graph holds the operator itself; the choice of a backend belongs to eager calls.
     if torch.compiler.is_compiling():
         return operator
+    if not torch.is_grad_enabled():
+        operator = _UNRECORDED[name]
     chosen = active_backend()
     if chosen == "auto":
         warn_about_fallback(x.device.type)

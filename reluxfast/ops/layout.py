@@ -14,7 +14,11 @@ from torch import Tensor
 
 def is_channels_last(x: Tensor) -> bool:
     """Whether x is dense in channels-last order and not in contiguous order."""
-    return x.dim() >= 3 and not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+    if x.is_contiguous():
+        return False
+    if x.dim() == 4:  # torch knows the answer
+        return x.is_contiguous(memory_format=torch.channels_last)
+    return x.dim() >= 3 and x.movedim(1, -1).is_contiguous()
 
 
 def is_dense(x: Tensor) -> bool:

@@ -33,6 +33,7 @@ from reluxfast.relevance.walk import Tape, forward, release, reverse
 
 _RELEVANCE_PLANS = 4
 _PARTS = 4
+_DIVISIONS = 16
 # What makes another walk than that of a gradient out of a graph.
 Rules = Assignment | Rescale
 # (output rows, index of the first of them) -> seeds (times * rows, ...) and times, one pair per reverse walk
@@ -42,12 +43,23 @@ Seeds = Callable[[torch.Tensor, int], Iterator[tuple[torch.Tensor, int]]]
 @dataclass(frozen=True)
 class Planned:
     """A plan, its finest division, the bytes that one row needs at its worst moment, and those of a chunk's largest map
-    on a CPU."""
+    on a CPU; and how it was divided for numbers of rows met so far."""
 
     plan: Plan
     fine: list[Part]
     peak: int
     chunk: int
+    _divided: dict[tuple[int, int | None], list[tuple[Part, int]]] = field(default_factory=dict)
+
+    def divided(self, rows: int, chunk_bytes: int | None) -> list[tuple[Part, int]]:
+        """See `schedule.merged`."""
+        key = (rows, chunk_bytes)
+        found = self._divided.get(key)
+        if found is None:
+            if len(self._divided) >= _DIVISIONS:
+                self._divided.clear()
+            found = self._divided[key] = merged(self.fine, rows, chunk_bytes)
+        return found
 
 
 @dataclass
@@ -167,10 +179,10 @@ class Engine:
         """Rows per outer batch, and the parts with their rows per chunk."""
         fine, peak = planned.fine, planned.peak
         if self.graph.batch is not None:
-            return self.graph.batch, merged(fine, self.graph.batch, None)
+            return self.graph.batch, planned.divided(self.graph.batch, None)
         outer = outer_rows(fine, peak, self.device, self.memory_budget) or max(rows, 1)
         outer = max(1, min(outer, max(rows, 1)))
-        return outer, merged(fine, outer, planned.chunk if self.device.type == "cpu" else None)
+        return outer, planned.divided(outer, planned.chunk if self.device.type == "cpu" else None)
 
     def tape(self, inputs: Sequence[torch.Tensor], rule: str, native: bool) -> Tape:
         """Forward pass over all rows at once (within one outer batch) and its tape."""
@@ -218,12 +230,10 @@ class Engine:
         outputs, layers, signals, accounts = [], {}, {name: [] for name in plan.stops}, []
         shared = reference is not None and plan.row_by_row and all(v.stride(0) == 0 for v in reference)
         compared = []
-        with (
-            self._numerics(),
-            progress_bar(
-                total=rows, desc=progress or "", unit="row", show=progress is not None and rows > outer
-            ) as bar,
-        ):
+        bar = None
+        if progress is not None and rows > outer:
+            bar = progress_bar(total=rows, desc=progress, unit="row")
+        with self._numerics(), bar or nullcontext():
             for start in range(0, max(rows, 1), outer):
                 count = min(outer, rows - start)
                 chunk = self._rows(inputs, start, count, outer)
@@ -245,7 +255,8 @@ class Engine:
                     self._collect(tape, seeds, output, start, count, per_row, inputs, seen, signals, accounts)
                     if self.on_tape is None and not self.differentiable:
                         release(tape)
-                bar.update(count)
+                if bar is not None:
+                    bar.update(count)
         return Walked(
             torch.cat(outputs) if len(outputs) > 1 else outputs[0],
             {n: torch.cat(v) if len(v) > 1 else v[0] for n, v in signals.items() if v},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 import reluxfast as rx
+from reluxfast.graph.structure import structure
 from tests.support import assert_same_bits, assert_untouched, fingerprint
 from tests.zoo import CONSTRUCTS
 
@@ -139,3 +141,16 @@ def test_a_model_that_holds_itself():
     assert rx.gradient(model, x, 0).values.abs().max() > 0
     model.parts["first"].bias.data.fill_(-100.0)
     assert rx.gradient(model, x, 0).values.abs().max() == 0
+
+
+def test_a_module_that_moved_to_another_depth_is_noticed():
+    """Names, types and parameters are the same in their order; only what stands inside what is not."""
+    inner, other = nn.Sequential(nn.Linear(3, 3)), nn.Sequential(nn.ReLU())
+    model = nn.Sequential(OrderedDict(a=inner, b=other))
+    beside = structure(model)
+    assert structure(model) == beside
+    del model.b
+    inner.b = other
+    within = structure(model)
+    assert [part for part in within if isinstance(part, str)] == [part for part in beside if isinstance(part, str)]
+    assert within != beside

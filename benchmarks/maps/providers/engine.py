@@ -14,7 +14,11 @@ def prepare(problem: MapProblem, backend: str) -> Prepared:
     """Unavailable where that backend is not there."""
     explainer = explainer_of(problem, backend)
     method, options = request(problem)
-    return Prepared(lambda: explainer.attribute(problem.x, problem.target, method, **options).values, problem.method)
+    # What is behind two of its forward passes.
+    note = "with the outputs at both ends of the path" if method == "integrated_gradients" else ""
+    return Prepared(
+        lambda: explainer.attribute(problem.x, problem.target, method, **options).values, problem.method, note
+    )
 
 
 def explainer_of(problem: MapProblem, backend: str = "auto") -> rx.Explainer:
