@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import wraps
 from typing import TypeVar
 
 import torch
+
+from reluxfast.benchmarks.problem import Prepared, Problem, Provider
 
 Option = TypeVar("Option")
 
@@ -44,3 +48,33 @@ def _seconds(call: Callable[[Option], object], option: Option, device: torch.dev
         if best > enough_s:
             break
     return best
+
+
+def searching(provider: Provider) -> Provider:
+    """The provider with cuDNN's search for the fastest convolutions in force while it is prepared and called.
+
+    On other devices it is the provider as it stands.
+    """
+
+    @wraps(provider)
+    def prepare(problem: Problem) -> Prepared:
+        if problem.device.type != "cuda":
+            return provider(problem)
+        found = _searched(provider)(problem)
+        note = f"{found.note}; cudnn.benchmark" if found.note else "cudnn.benchmark"
+        return replace(found, call=_searched(found.call), note=note)
+
+    return prepare
+
+
+def _searched(call: Callable) -> Callable:
+    @wraps(call)
+    def searched(*args):
+        before = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True
+        try:
+            return call(*args)
+        finally:
+            torch.backends.cudnn.benchmark = before
+
+    return searched

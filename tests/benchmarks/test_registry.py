@@ -80,12 +80,18 @@ def test_the_cpu_suite_covers_what_is_promised():
     points = registry.suite("cpu", False)
     names = {p.case.name for p in points}
     missing = {f"{network}/{method}" for network in NETWORKS for method in METHODS} - names
-    left_out = ("gradient", "deconvnet", "grad_cam", "integrated_gradients")
-    assert missing == {f"vgg16/{method}" for method in left_out}
+    left_out = {
+        "vgg16": ("gradient", "deconvnet", "grad_cam", "integrated_gradients"),
+        "resnet18": ("deconvnet", "epsilon_alpha2_beta1", "epsilon_gamma_box"),
+    }
+    assert missing == {f"{network}/{method}" for network, methods in left_out.items() for method in methods}
     for axis in ("batch", "size", "depth", "players", "orders"):
-        # with the case's own value, where everybody is compared
-        swept = {p.axes[axis] for p in points if p.sweep == axis}
-        assert len(swept) >= 3, axis
+        swept = {p.case.name for p in points if p.sweep == axis}
+        assert swept, axis
+        for name in swept:
+            # with the case's own value, where everybody is compared
+            values = {p.axes[axis] for p in points if p.case.name == name and p.sweep in ("", axis)}
+            assert len(values) >= 3, (name, axis)
     assert {p.axes["dtype"] for p in points if "dtype" in p.axes} == {"float32", "float64", "bfloat16"}
     assert {p.axes["outputs"] for p in points if "outputs" in p.axes} == {1, 10}
     assert [p.case.name for p in points if p.providers and "algebra" in p.providers] == ["resnet18/epsilon_plus"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from reluxfast.benchmarks.tuning import fastest
+from reluxfast.benchmarks.problem import Prepared
+from reluxfast.benchmarks.tuning import fastest, searching
 
 CPU = torch.device("cpu")
 
@@ -39,3 +41,26 @@ def test_what_raises_is_not_chosen():
     assert fastest(call, ["bad", "good", "worse"], CPU) == "good"
     with pytest.raises(RuntimeError, match="no batch of bad"):
         fastest(call, ["bad", "worse"], CPU)
+
+
+@pytest.mark.parametrize(("device", "on"), [("cuda", True), ("cpu", False)])
+def test_cudnn_searches_for_tuned_providers_on_its_device_alone(device, on):
+    def provider(problem):
+        seen.append(torch.backends.cudnn.benchmark)
+        return Prepared(lambda: seen.append(torch.backends.cudnn.benchmark), "gradient", "folded")
+
+    seen = []
+    assert not torch.backends.cudnn.benchmark
+    found = searching(provider)(SimpleNamespace(device=torch.device(device)))
+    found.call()
+    assert seen == [on, on] and not torch.backends.cudnn.benchmark
+    assert found.note == ("folded; cudnn.benchmark" if on else "folded")
+
+
+def test_the_search_ends_with_a_provider_that_raises():
+    def provider(problem):
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        searching(provider)(SimpleNamespace(device=torch.device("cuda")))
+    assert not torch.backends.cudnn.benchmark

@@ -13,6 +13,7 @@ from functools import partial
 from reluxfast.benchmarks.maps.problem import METHODS, MapProblem
 from reluxfast.benchmarks.maps.providers import ablation, autograd, bare, captum, engine, grad_cam, zennit
 from reluxfast.benchmarks.problem import Prepared, Provider
+from reluxfast.benchmarks.tuning import searching
 
 
 def _always(problem: MapProblem) -> bool:
@@ -46,7 +47,7 @@ def _worth_compiling(problem: MapProblem) -> bool:
 def _both_layouts(provider: Callable[..., Prepared], name: str, entry: Callable[[Provider], Entry]) -> dict[str, Entry]:
     return {
         name: entry(partial(provider, channels_last=False)),
-        f"{name} channels_last": entry(partial(provider, channels_last=True)),
+        f"{name} channels_last": entry(searching(partial(provider, channels_last=True))),
     }
 
 
@@ -56,7 +57,7 @@ _ENTRIES: dict[str, Entry] = {
     "reluxfast cpp": Entry(partial(engine.prepare, backend="cpp"), takes_part=_on("cpu")),
     "reluxfast reference": Entry(partial(engine.prepare, backend="reference")),
     **_both_layouts(autograd.eager, "autograd", partial(Entry, methods=autograd.METHODS)),
-    "compiled channels_last": Entry(autograd.compiled, autograd.METHODS, _worth_compiling),
+    "compiled channels_last": Entry(searching(autograd.compiled), autograd.METHODS, _worth_compiling),
     **_both_layouts(captum.prepare, "captum", partial(Entry, methods=captum.METHODS)),
     **_both_layouts(
         captum.additions, "captum additions", partial(Entry, methods=captum.ADDITIONS_METHODS, takes_part=captum.adds)
