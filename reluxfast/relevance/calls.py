@@ -17,7 +17,7 @@ from reluxfast.relevance.steps import Signals, Step
 _aten = torch.ops.aten
 # The engine's memory layouts are its own, so a `view` may need a copy.
 _AS_RESHAPE = (_aten.view.default, _aten._unsafe_view.default)
-_ADAPTIVE = "aten.adaptive_avg_pool2d"
+_ADAPTIVE = ("aten.adaptive_avg_pool2d", "aten._adaptive_avg_pool2d")
 # Operations that only rename elements in row-major order: the VJP is a reshape.
 _RESHAPES = set("view _unsafe_view reshape flatten unflatten unsqueeze squeeze contiguous clone alias dropout".split())
 
@@ -58,7 +58,7 @@ class CallStep(Step):
             (x,) = self.inputs
             return [(x, g.reshape(self._shape(x, saved[x], frame.times)), False)]
         differentiable = torch.is_grad_enabled()
-        if not differentiable and self.node.op == _ADAPTIVE and g.device.type == "cpu" and g.dim() == 4:
+        if not differentiable and self.node.op in _ADAPTIVE and g.device.type == "cpu" and g.dim() == 4:
             # Autograd would make the forward pass anew only to come to this call.
             (x,) = self.inputs
             shape = self._shape(x, saved[x], frame.times)

@@ -233,7 +233,7 @@ class Engine:
         bar = None
         if progress is not None and rows > outer:
             bar = progress_bar(total=rows, desc=progress, unit="row")
-        with self._numerics(), bar or nullcontext():
+        with self._numerics(), nullcontext() if bar is None else bar:
             for start in range(0, max(rows, 1), outer):
                 count = min(outer, rows - start)
                 chunk = self._rows(inputs, start, count, outer)
