@@ -21,9 +21,26 @@ def test_the_fastest_is_taken():
 
     calls = []
     assert fastest(call, [0.03, 0.001, 0.02], CPU) == 0.001
-    assert calls == [0.03] * 3 + [0.001] * 3 + [0.02] * 3
-    calls.clear()
-    assert fastest(call, [0.03, 0.001], CPU, enough_s=0.01) == 0.001 and calls == [0.03] + [0.001] * 3
+    assert calls == [0.03, 0.001, 0.02] * 7
+
+
+def test_a_slow_option_is_called_until_it_took_enough():
+    def call(seconds):
+        calls.append(seconds)
+        time.sleep(seconds)
+
+    calls = []
+    assert fastest(call, [0.03, 0.001], CPU, enough_s=0.05) == 0.001
+    assert calls == [0.03, 0.001] * 2 + [0.001] * 5
+
+
+def test_one_slow_call_does_not_decide():
+    def call(option):
+        calls.append(option)
+        time.sleep(0.02 if option == "slow" or calls == ["disturbed"] else 0.001)
+
+    calls = []
+    assert fastest(call, ["disturbed", "slow"], CPU) == "disturbed"
 
 
 def test_one_option_is_not_tried():

@@ -68,6 +68,7 @@ def tuned(game: Game, given: Draws, along: Marginals = marginals) -> int:
     bytes_of_order = (game.players - 1) * game.players * game.x.element_size()
     most = min(given.orders[..., 0].numel(), max(2, _MOST_BYTES // bytes_of_order))
     sizes = dict.fromkeys(min(size, most) for size in _ORDERS_AT_ONCE)
+    values(game, given, most, along)  # what is compiled at the first call is nobody's time
     return fastest(lambda size: values(game, given, size, along), sizes, game.x.device)
 
 
