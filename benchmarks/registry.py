@@ -18,7 +18,7 @@ CASES: dict[str, Case] = {**maps.CASES, **games.CASES}
 
 _METHODS = tuple(dict.fromkeys(name.split("/")[1] for name in maps.CASES))
 # What ResNet-50 shows and ResNet-18 would show again.
-_SEEN_ELSEWHERE = ("deconvnet", "epsilon_alpha2_beta1", "epsilon_gamma_box")
+_SEEN_ELSEWHERE = ("deconvnet", "epsilon", "epsilon_alpha2_beta1", "epsilon_gamma_box")
 # Who follows a sweep: the engine, the strongest peer of each kind, and the floor.
 _GRADIENTS = ("reluxfast cpp", "reluxfast cuda", "autograd channels_last", "captum channels_last", "bare")
 _RELEVANCE = ("reluxfast cpp", "reluxfast cuda", "zennit channels_last", "bare")
@@ -127,7 +127,7 @@ def _medium(method: str) -> Point:
     case = CASES[f"resnet18/{method}"]
     if method == "integrated_gradients":
         return at(case, _GRADIENTS, batch=1)
-    if method in ("guided_backprop", "epsilon", "grad_cam"):
+    if method in ("guided_backprop", "grad_cam"):
         return at(case)
     if method == "epsilon_plus":
         # Beside the same algebra without kernels of our own: where the time goes.

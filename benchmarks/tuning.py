@@ -14,15 +14,15 @@ from reluxfast.benchmarks.problem import Prepared, Problem, Provider
 
 Option = TypeVar("Option")
 
-_CALLS = 7
+_CALLS = 5
 
 
 def fastest(
-    call: Callable[[Option], object], options: Iterable[Option], device: torch.device, enough_s: float = 1.0
+    call: Callable[[Option], object], options: Iterable[Option], device: torch.device, enough_s: float = 0.5
 ) -> Option:
     """The option whose best call is the shortest; all are called in turn, so that drift of the machine favours none.
 
-    Each is called once, then on until its calls took `enough_s`, at most seven times.
+    Each is called once, then on until its calls took `enough_s`, at most five times.
     What raises is not chosen: the network may take no batch of that size. Where all do, the first one's error stands.
     """
     options = tuple(options)

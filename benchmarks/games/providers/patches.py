@@ -50,7 +50,7 @@ def _tuned(problem: PatchProblem) -> int:
     model, _ = problem.channels_last
     shape = (max(_TRIED, *sizes), *problem.x.shape[1:])
     batch = torch.randn(shape).to(problem.device).contiguous(memory_format=torch.channels_last)
-    return fastest(partial(_forward, model, batch), sizes, problem.device, 2.0)
+    return fastest(partial(_forward, model, batch), sizes, problem.device, 1.0)
 
 
 class MaskedForward:
@@ -101,7 +101,7 @@ def _captum(problem: PatchProblem) -> Prepared:
             found = explainer.attribute(x, 0, target=problem.target, **how)
         return found[0, 0].flatten()[first]
 
-    best = fastest(partial(values, 1), _sizes(problem), problem.device, 2.0)
+    best = fastest(partial(values, 1), _sizes(problem), problem.device, 1.0)
     return Prepared(partial(values, problem.orders, best), OWN, f"perturbations_per_eval={best}")
 
 
