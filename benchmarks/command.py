@@ -30,7 +30,7 @@ from reluxfast.extras import MissingExtra
 Row = dict[str, Any]
 
 # Few rounds of what takes long, many of what does not.
-_ROUNDS = Rounds(4, 40, 4.0, 30.0)
+_ROUNDS = Rounds(4, 40, 3.0, 30.0)
 _QUICK = Rounds(3, 20, 1.0)
 
 

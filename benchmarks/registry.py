@@ -17,8 +17,8 @@ from reluxfast.errors import InvalidInput
 CASES: dict[str, Case] = {**maps.CASES, **games.CASES}
 
 _METHODS = tuple(dict.fromkeys(name.split("/")[1] for name in maps.CASES))
-# What ResNet-50 shows and ResNet-18 would show again.
-_SEEN_ELSEWHERE = ("deconvnet", "epsilon", "epsilon_alpha2_beta1", "epsilon_gamma_box")
+# ResNet-18 would show of the other methods what ResNet-50 shows.
+_MEDIUM = ("guided_backprop", "epsilon_plus")
 # Who follows a sweep: the engine, the strongest peer of each kind, and the floor.
 _GRADIENTS = ("reluxfast cpp", "reluxfast cuda", "autograd channels_last", "captum channels_last", "bare")
 _RELEVANCE = ("reluxfast cpp", "reluxfast cuda", "zennit channels_last", "bare")
@@ -90,12 +90,12 @@ def suite(device_type: str, quick: bool) -> list[Point]:
 
 def _cpu() -> list[Point]:
     found = []
-    # What bars speak of, which on VGG-16 takes a third of the half hour; all methods on ResNet-50 and the small one.
+    # What bars speak of, which on VGG-16 takes a third of the half hour; all methods on ResNet-50 and the smallest one.
     found += [_large("vgg16", method) for method in ("guided_backprop", *maps.LRP_COMPOSITES)]
     found += [_large("resnet50", method) for method in _METHODS]
-    found += [_medium(method) for method in _METHODS if method not in _SEEN_ELSEWHERE]
+    found += [_medium(method) for method in _MEDIUM]
     found += [at(CASES[f"digits/{method}"]) for method in _METHODS]
-    found += _sweep("resnet18", "guided_backprop", _GRADIENTS, "batch", (1, 8))
+    found += _sweep("resnet18", "guided_backprop", _GRADIENTS, "batch", (1, 2))
     found += _sweep("resnet18", "epsilon_plus", _RELEVANCE, "batch", (1, 2))
     found += _sweep("digits", "guided_backprop", _GRADIENTS, "batch", (1, 16, 64, 256))
     found += _sweep("resnet18", "guided_backprop", _GRADIENTS, "size", (64, 160))
@@ -123,28 +123,22 @@ def _large(network: str, method: str) -> Point:
 
 
 def _medium(method: str) -> Point:
-    """ResNet-18: everybody where the peers differ most, the better of their layouts for the rest."""
+    """ResNet-18: everybody, or beside the same algebra without kernels of our own: where the time goes."""
     case = CASES[f"resnet18/{method}"]
-    if method == "integrated_gradients":
-        return at(case, _GRADIENTS, batch=1)
-    if method in ("guided_backprop", "grad_cam"):
-        return at(case)
     if method == "epsilon_plus":
-        # Beside the same algebra without kernels of our own: where the time goes.
         return at(case, ("reluxfast reference", "algebra", *_ZENNIT, "bare"))
-    tuned = ("reluxfast reference", "compiled channels_last", "zennit channels_last")
-    return at(case, (*_GRADIENTS, *tuned))
+    return at(case)
 
 
 def _games() -> list[Point]:
     found = [at(case) for name, case in games.CASES.items() if name not in ("mlp/shapley", "digits/patches")]
     # Captum takes outputs one by one: ten times as long, which one network has to show.
     found.append(at(CASES["mlp30/shapley"], (*_ORDERS, "masked batch compiled"), outputs=10))
-    few = ("reluxfast cpp", "reluxfast cuda", "masked batch", "masked batch compiled", "sgemm")
+    few = ("reluxfast cpp", "reluxfast cuda", "masked batch", "sgemm")
     found += [at(CASES[name], few, outputs=10) for name in ("mlp100/shapley", "mlp784/shapley")]
     grown = CASES["mlp/shapley"]
-    found += [at(grown, _ORDERS, sweep="players", players=n) for n in (16, 64, 256)]
-    return found + [at(CASES["mlp30/shapley"], _ORDERS, sweep="orders", orders=n) for n in (10, 20, 200)]
+    found += [at(grown, _ORDERS, sweep="players", players=n) for n in (16, 64, 192)]
+    return found + [at(CASES["mlp30/shapley"], _ORDERS, sweep="orders", orders=n) for n in (10, 20, 100)]
 
 
 def _sweep(network: str, method: str, providers: tuple[str, ...], axis: str, values: Sequence[int]) -> list[Point]:
