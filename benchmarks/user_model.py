@@ -74,6 +74,11 @@ def _check(program: torch.export.ExportedProgram, x: Tensor, target: int | str) 
     if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != len(x):
         found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise InvalidInput("model", f"must return one tensor ({len(x)}, classes) for this input", found)
+    for name, found in (("input", x), ("model", output)):
+        if (broken := int((~found.isfinite()).sum())) > 0:
+            what = "hold" if name == "input" else "return for this input"
+            remedy = "There is no right explanation of NaN or infinity to compare with: leave those rows out"
+            raise InvalidInput(name, f"must {what} finite numbers alone", f"{broken} NaN or infinite", remedy)
     if target != "top" and not 0 <= int(target) < output.shape[1]:
         raise InvalidInput("target", f"must be from 0 to {output.shape[1] - 1} or 'top'", target)
 

@@ -85,6 +85,20 @@ def test_wrong_files_methods_and_targets(digits, tmp_path):
         user_model.points_of(*maps, None, "top")
 
 
+def test_what_is_not_finite_is_refused(digits, tmp_path):
+    """Gradients of a ReLU at NaN are finite: peers would be right, and the engine wrong for saying NaN."""
+    x = torch.randn(2, 1, 8, 8)
+    x[1, 0, 3, 4] = float("nan")
+    np.save(tmp_path / "x.npy", x.numpy())
+    with pytest.raises(InvalidInput, match="input must hold finite numbers alone, got 1 NaN or infinite"):
+        user_model.points_of(digits[0], str(tmp_path / "x.npy"), None, "top")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    nn.init.constant_(model[1].bias, float("inf"))
+    files = saved(tmp_path, model, torch.randn(2, 1, 8, 8))
+    with pytest.raises(InvalidInput, match="model must return for this input finite numbers alone, got 6"):
+        user_model.points_of(*files, None, "top")
+
+
 def test_options_of_built_in_cases_are_refused(digits, capsys):
     for option in (["--batch", "3"], ["--case", "digits"], ["--functional"], ["--tiny"]):
         assert cli.main(["bench", "--model", digits[0], "--input", digits[1], *option]) == 2
